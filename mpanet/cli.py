@@ -25,6 +25,18 @@ COMMANDS: dict[str, str] = {
     "gallery": "check and maintain a gallery directory",
 }
 
+# The packages that only an extra brings, and the extra to name when one is missing.
+EXTRA_OF: dict[str, str] = {
+    "faiss": "cpu",
+    "onnxruntime": "cpu",
+    "torch": "train",
+    "torchvision": "train",
+    "lightning": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "scipy": "train",
+}
+
 
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose usage errors are one line and exit code 2."""
@@ -55,10 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mpanet {args.command}: error: {error}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        extra = "train" if args.command in {"train", "evaluate", "export"} else "cpu"
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
         print(
-            f"mpanet {args.command}: error: {error.name} is not installed;"
-            f" pip install 'mpanet[{extra}]' brings it",
+            f"mpanet {args.command}: error: {package} is not installed;"
+            f" pip install 'mpanet[{EXTRA_OF[package]}]' brings it",
             file=sys.stderr,
         )
         return 2
