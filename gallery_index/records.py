@@ -1,0 +1,159 @@
+"""The values that go into a gallery and come out of it. Holds no behaviour and no I/O."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+GroupBy: TypeAlias = Literal["entry", "person"]
+StoreKind: TypeAlias = Literal["sqlite", "redis"]
+Durability: TypeAlias = Literal["power-loss", "process-crash", "unknown"]
+
+
+class Unset(Enum):
+    """The type of `UNSET`: a field that a change leaves as it is (`None` clears it)."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryEntry:
+    """One enrolled crop, as stored.
+
+    `row` is its row in the vector file: it grows with enrolment and is never used twice.
+    Times are aware and in UTC. `crop_sha256` is the digest of the crop's bytes in hex.
+    """
+
+    entry_id: str
+    person_id: str | None
+    camera_id: str | None
+    modality: str
+    captured_at: datetime | None
+    attributes: dict[str, JsonValue]
+    model_id: str
+    crop_sha256: str
+    media_type: str
+    enrolled_at: datetime
+    row: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewEntry:
+    """A crop to enrol with its embedding, float32 (D,); normalised by the gallery.
+
+    Without an `entry_id` the gallery makes one. `modality` is `visible` or `infrared`.
+    """
+
+    embedding: NDArray[np.float32]
+    crop: bytes
+    media_type: str
+    modality: str
+    entry_id: str | None = None
+    person_id: str | None = None
+    camera_id: str | None = None
+    captured_at: datetime | None = None
+    attributes: dict[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryChanges:
+    """New values of the fields that may change; `UNSET` keeps a field, `None` clears it."""
+
+    person_id: str | Unset | None = UNSET
+    camera_id: str | Unset | None = UNSET
+    captured_at: datetime | Unset | None = UNSET
+    attributes: dict[str, JsonValue] | Unset | None = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFilter:
+    """Which entries take part; `None` means any.
+
+    `captured_after` is inclusive, `captured_before` exclusive; an entry without a capture time
+    matches neither. An entry without a camera is not excluded by `exclude_camera_id`.
+    """
+
+    person_id: str | None = None
+    camera_id: str | None = None
+    exclude_camera_id: str | None = None
+    modality: str | None = None
+    captured_after: datetime | None = None
+    captured_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An entry and its similarity to the query: the inner product, in [-1, 1] up to rounding."""
+
+    entry: GalleryEntry
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries in the order of enrolment, and where to go on; `None` at the end."""
+
+    entries: list[GalleryEntry]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """An acknowledged entry; `replayed` where the same id and bytes were there already."""
+
+    entry: GalleryEntry
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureReceipt:
+    """What was erased for one person: entries, vectors overwritten, crop files unlinked."""
+
+    person_id: str
+    entry_ids: list[str]
+    entries: int
+    vectors: int
+    crops: int
+    erased_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryStats:
+    """The state of a gallery.
+
+    `rows` counts rows ever written, deleted ones included. `ready` is false while the metadata
+    store does not answer: searches go on, writes raise StoreUnavailableError.
+    """
+
+    entries: int
+    persons: int
+    rows: int
+    store: StoreKind
+    durability: Durability
+    index_kind: str
+    ready: bool
+    model_id: str
+    embedding_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """What `verify` read, and everything it found wrong (empty: the gallery is sound)."""
+
+    entries: int
+    rows: int
+    crops: int
+    index_positions: int
+    problems: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row, crop, record and index position agrees."""
+        return not self.problems
