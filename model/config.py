@@ -1,0 +1,60 @@
+"""What a network is: the one frozen configuration that travels with its weights."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+BackboneName = Literal["resnet18", "resnet34", "resnet50"]
+
+CHANNELS: dict[BackboneName, int] = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
+STRIDE = 16  # the last stage of the backbone keeps its resolution
+SMALLEST_SIDE = 32  # instance normalisation needs more than one position to average over
+LARGEST_SIDE = 4096
+
+
+class Modality(StrEnum):
+    """How a crop was taken. Always declared, never guessed; no input of the network."""
+
+    VISIBLE = "visible"
+    INFRARED = "infrared"
+
+
+class MPANetConfig(BaseModel):
+    """Everything that decides the shape of the network; `image_size` is (height, width) in pixels.
+
+    Raises:
+        pydantic.ValidationError: an unknown key, an unknown backbone, a size out of range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: BackboneName
+    image_size: tuple[int, int]
+    num_patterns: int = Field(ge=1, le=64)
+
+    @field_validator("image_size")
+    @classmethod
+    def _sides_in_range(cls, image_size: tuple[int, int]) -> tuple[int, int]:
+        if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in image_size):
+            raise ValueError(
+                f"expected (height, width) of {SMALLEST_SIDE} to {LARGEST_SIDE} pixels each,"
+                f" got {image_size}"
+            )
+        return image_size
+
+    @property
+    def channels(self) -> int:
+        """Channels of the last feature map: 512 or 2,048."""
+        return CHANNELS[self.backbone]
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of an embedding: one block of `channels` a pattern, and the global one last."""
+        return (self.num_patterns + 1) * self.channels
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(height, width) of the last feature map and of the pattern maps."""
+        height, width = self.image_size
+        return -(-height // STRIDE), -(-width // STRIDE)
