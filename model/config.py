@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 BackboneName = Literal["resnet18", "resnet34", "resnet50"]
 
@@ -58,3 +58,12 @@ class MPANetConfig(BaseModel):
         """(height, width) of the last feature map and of the pattern maps."""
         height, width = self.image_size
         return -(-height // STRIDE), -(-width // STRIDE)
+
+
+def first_complaint(error: ValidationError) -> str:
+    """One line for a person: the field, what was expected, what came."""
+    complaint = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in complaint["loc"])
+    message = complaint["msg"].removeprefix("Value error, ")
+    came = "" if complaint["type"] == "missing" else f" (got {complaint['input']!r:.80})"
+    return f"{field}: {message}{came}"
