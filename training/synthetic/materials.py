@@ -1,0 +1,121 @@
+"""What cloth is made of: colour, near-infrared reflectance and woven or dyed pattern.
+
+Colour and near-infrared reflectance are drawn apart: a dye says nothing about the fibre below it.
+Owns the draws of a fabric and of its pattern; how a pattern looks on a body is `surface`'s.
+"""
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """How a kind of cloth behaves: infrared mean and spread, weave, folds, gloss (all 0..1)."""
+
+    infrared: float
+    infrared_spread: float
+    weave: float
+    fold: float
+    gloss: float
+
+
+FABRICS: dict[str, Fabric] = {
+    "cotton": Fabric(0.62, 0.20, 0.02, 0.9, 0.0),
+    "polyester": Fabric(0.72, 0.20, 0.01, 0.7, 0.12),
+    "wool": Fabric(0.48, 0.18, 0.07, 0.5, 0.0),
+    "denim": Fabric(0.45, 0.16, 0.05, 0.8, 0.0),
+    "leather": Fabric(0.20, 0.10, 0.01, 0.6, 0.4),
+    "nylon": Fabric(0.55, 0.24, 0.01, 1.0, 0.25),
+    "linen": Fabric(0.75, 0.15, 0.06, 1.0, 0.0),
+    "canvas": Fabric(0.40, 0.20, 0.05, 0.4, 0.0),
+}
+
+PATTERNS: tuple[str, ...] = (
+    "plain",
+    "stripes",
+    "check",
+    "block",
+    "band",
+    "sides",
+    "dots",
+    "blobs",
+    "quilt",
+    "cable",
+    "logo",
+)
+
+
+@dataclass(frozen=True)
+class Material:
+    """One cloth: its fabric, its dye (RGB in 0..1) and its near-infrared reflectance (0..1)."""
+
+    fabric: str
+    visible: RGB
+    infrared: float
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A second yarn or dye over a material. Lengths in metres, angle in radians.
+
+    `structural` patterns are another fibre and are seen in both modalities; the others are dyed
+    and all but vanish in near-infrared.
+    """
+
+    kind: str
+    angle: float
+    period: float
+    duty: float
+    offset: float
+    structural: bool
+    second: Material
+
+
+def draw_colour(rng: np.random.Generator) -> RGB:
+    """Draw the colour of a garment: greys and darks are common, as in the street."""
+    saturation = rng.uniform(0.0, 0.12) if rng.random() < 0.4 else rng.uniform(0.25, 0.9)
+    value = 0.06 + 0.86 * rng.random() ** 1.3
+    red, green, blue = colorsys.hsv_to_rgb(rng.random(), saturation, value)
+    return red, green, blue
+
+
+def draw_material(rng: np.random.Generator, fabrics: tuple[str, ...]) -> Material:
+    """Draw one material among the named fabrics."""
+    fabric = fabrics[int(rng.integers(len(fabrics)))]
+    kind = FABRICS[fabric]
+    infrared = float(np.clip(rng.normal(kind.infrared, kind.infrared_spread), 0.10, 0.95))
+    return Material(fabric, draw_colour(rng), infrared)
+
+
+def draw_pattern(rng: np.random.Generator, material: Material, plain: float) -> Pattern:
+    """Draw a pattern over a material; `plain` is the probability of none."""
+    kind = "plain" if rng.random() < plain else PATTERNS[int(rng.integers(1, len(PATTERNS)))]
+    structural = bool(rng.random() < 0.78)
+    return Pattern(
+        kind=kind,
+        angle=float(
+            rng.choice([0.0, 0.0, np.pi / 2, rng.uniform(0.3, 1.2), -rng.uniform(0.3, 1.2)])
+        ),
+        period=float(rng.uniform(0.055, 0.19)),
+        duty=float(rng.uniform(0.3, 0.65)),
+        offset=float(rng.random()),
+        structural=structural,
+        second=_contrasting(rng, material, structural),
+    )
+
+
+def _contrasting(rng: np.random.Generator, material: Material, structural: bool) -> Material:
+    visible = draw_colour(rng)
+    if abs(sum(visible) - sum(material.visible)) < 0.75:
+        shift = 0.45 if sum(material.visible) < 1.4 else -0.4
+        red, green, blue = (min(max(c + shift, 0.03), 0.97) for c in material.visible)
+        visible = (red, green, blue)
+    step = rng.uniform(0.25, 0.5)
+    sign = 1.0 if material.infrared < rng.uniform(0.35, 0.65) else -1.0
+    scale = 1.0 if structural else 0.08
+    infrared = float(np.clip(material.infrared + sign * step * scale, 0.06, 0.98))
+    return Material(material.fabric, visible, infrared)
