@@ -14,6 +14,16 @@ StoreKind: TypeAlias = Literal["sqlite", "redis"]
 Durability: TypeAlias = Literal["power-loss", "process-crash", "unknown"]
 
 
+@dataclass(frozen=True, slots=True)
+class GalleryIdentity:
+    """What a gallery is: the same in its directory and in its metadata store, for life."""
+
+    gallery_id: str
+    model_id: str
+    embedding_dim: int
+    store: StoreKind
+
+
 class Unset(Enum):
     """The type of `UNSET`: a field that a change leaves as it is (`None` clears it)."""
 
@@ -129,7 +139,9 @@ class GalleryStats:
     """The state of a gallery.
 
     `rows` counts rows ever written, deleted ones included. `ready` is false while the metadata
-    store does not answer: searches go on, writes raise StoreUnavailableError.
+    store does not answer: searches go on, writes raise StoreUnavailableError. `damaged_rows` were
+    found to fail their checksum since the opening: they are answered from memory, `verify` names
+    them and `rebuild` mends them.
     """
 
     entries: int
@@ -141,17 +153,23 @@ class GalleryStats:
     ready: bool
     model_id: str
     embedding_dim: int
+    damaged_rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationReport:
-    """What `verify` read, and everything it found wrong (empty: the gallery is sound)."""
+    """What `verify` read, and everything it found wrong (no problems: the gallery is sound).
+
+    `unfinished` names what a killed process left half done and the next opening puts in order: no
+    acknowledged entry is touched by it.
+    """
 
     entries: int
     rows: int
     crops: int
     index_positions: int
     problems: list[str]
+    unfinished: list[str]
 
     @property
     def ok(self) -> bool:

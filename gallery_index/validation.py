@@ -1,0 +1,161 @@
+"""The edge of the gallery: what may be stored and asked, checked once, with clear messages."""
+
+import hashlib
+import json
+import math
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_index.errors import InvalidEntryError
+from gallery_index.records import EntryChanges, EntryFilter, JsonValue, NewEntry, Unset
+
+MODALITIES = ("visible", "infrared")
+MAX_TOP_K = 1000
+MAX_LIMIT = 1000
+_ENTRY_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MAX_NAME = 256
+_MAX_ATTRIBUTES_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedEntry:
+    """A new entry that may be stored: named, hashed, its vector normalised and in fp16."""
+
+    entry_id: str
+    vector: NDArray[np.float16]
+    crop_sha256: str
+    captured_at: datetime | None
+    source: NewEntry
+
+
+def prepare(new: NewEntry, dim: int) -> PreparedEntry:
+    """Check a new entry. Raises: InvalidEntryError."""
+    if not new.crop:
+        raise InvalidEntryError("crop: expected the bytes of an image, got none")
+    check_modality(new.modality)
+    _check_name("person_id", new.person_id)
+    _check_name("camera_id", new.camera_id)
+    _check_attributes(new.attributes)
+    return PreparedEntry(
+        entry_id=_new_entry_id() if new.entry_id is None else check_entry_id(new.entry_id),
+        vector=normalised(new.embedding, dim, "embedding").astype(np.float16),
+        crop_sha256=hashlib.sha256(new.crop).hexdigest(),
+        captured_at=_in_utc("captured_at", new.captured_at),
+        source=new,
+    )
+
+
+def changed_fields(changes: EntryChanges) -> dict[str, Any]:
+    """Return the fields to replace, checked. Raises: InvalidEntryError."""
+    fields: dict[str, Any] = {}
+    for name in ("person_id", "camera_id"):
+        value = getattr(changes, name)
+        if not isinstance(value, Unset):
+            _check_name(name, value)
+            fields[name] = value
+    if not isinstance(changes.captured_at, Unset):
+        fields["captured_at"] = _in_utc("captured_at", changes.captured_at)
+    if not isinstance(changes.attributes, Unset):
+        attributes = changes.attributes or {}
+        _check_attributes(attributes)
+        fields["attributes"] = attributes
+    return fields
+
+
+def check_filter(filter: EntryFilter) -> None:
+    """Check the fields of a filter. Raises: InvalidEntryError."""
+    if filter.modality is not None:
+        check_modality(filter.modality)
+    _in_utc("captured_after", filter.captured_after)
+    _in_utc("captured_before", filter.captured_before)
+
+
+def check_entry_id(entry_id: str) -> str:
+    """Return the id if it can be one. Raises: InvalidEntryError."""
+    if not _ENTRY_ID.fullmatch(entry_id):
+        raise InvalidEntryError(
+            f"entry_id: expected 1 to 128 of A-Z a-z 0-9 . _ : -, got {entry_id[:140]!r}"
+        )
+    return entry_id
+
+
+def check_model_id(model_id: str) -> str:
+    """Return the model id if rows can hold it. Raises: InvalidEntryError."""
+    if not (model_id.isascii() and model_id.isprintable() and 1 <= len(model_id) <= 128):
+        raise InvalidEntryError(
+            f"model_id: expected 1 to 128 printable ASCII characters, got {model_id[:140]!r}"
+        )
+    return model_id
+
+
+def check_modality(modality: str) -> None:
+    """Check a modality. Raises: InvalidEntryError."""
+    if modality not in MODALITIES:
+        raise InvalidEntryError(f"modality: expected visible or infrared, got {modality!r}")
+
+
+def check_count(name: str, value: int, maximum: int) -> None:
+    """Check a count of results. Raises: InvalidEntryError."""
+    if not 1 <= value <= maximum:
+        raise InvalidEntryError(f"{name}: expected 1 to {maximum}, got {value}")
+
+
+def check_similarity(value: float | None) -> None:
+    """Check a least similarity. Raises: InvalidEntryError."""
+    if value is not None and not math.isfinite(value):
+        raise InvalidEntryError(f"min_similarity: expected a finite number, got {value}")
+
+
+def normalised(vector: NDArray[np.float32], dim: int, name: str) -> NDArray[np.float32]:
+    """Return a vector (D,) at length one. Raises: InvalidEntryError for what has no direction."""
+    if vector.shape != (dim,):
+        raise InvalidEntryError(
+            f"{name}: expected {dim} dimensions, got an array of shape {vector.shape}"
+        )
+    wide = vector.astype(np.float64)
+    length = float(np.linalg.norm(wide))
+    if not math.isfinite(length) or length == 0.0:
+        raise InvalidEntryError(f"{name}: expected a finite vector with a length, got {length}")
+    return (wide / length).astype(np.float32)
+
+
+def _new_entry_id() -> str:
+    """Milliseconds, then 80 random bits, in 32 hex digits: ids sort by time."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def _check_name(field: str, value: str | None) -> None:
+    if value is not None and not (0 < len(value) <= _MAX_NAME and value.isprintable()):
+        raise InvalidEntryError(
+            f"{field}: expected 1 to {_MAX_NAME} printable characters, got {value[:80]!r}"
+        )
+
+
+def _check_attributes(attributes: dict[str, JsonValue]) -> None:
+    try:
+        text = json.dumps(attributes, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEntryError(f"attributes: expected a JSON object: {error}") from error
+    if not isinstance(attributes, dict) or len(text) > _MAX_ATTRIBUTES_BYTES:
+        raise InvalidEntryError(
+            f"attributes: expected a JSON object of at most {_MAX_ATTRIBUTES_BYTES} bytes,"
+            f" got {len(text)}"
+        )
+
+
+def _in_utc(field: str, value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        raise InvalidEntryError(f"{field}: expected a time with its offset from UTC, got {value}")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidEntryError(f"{field}: {value} lies outside the calendar") from error
