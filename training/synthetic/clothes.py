@@ -61,9 +61,18 @@ def _paint_tube(
         part = length / first
         edge = radii[0] + (radii[1] - radii[0]) * part
         edge += 0.4 * garment.ease
-        canvas.limb(view, slot, start, stop, (radii[0], edge), along=(0.0, length), flat_end=True)
+        canvas.limb(
+            view,
+            slot,
+            start,
+            stop,
+            (radii[0], edge),
+            along=(0.0, length),
+            flat_end=True,
+            blend=True,
+        )
         return
-    canvas.limb(view, slot, start, middle, (radii[0], radii[1]), along=(0.0, first))
+    canvas.limb(view, slot, start, middle, (radii[0], radii[1]), along=(0.0, first), blend=True)
     part = (length - first) / max(float(np.linalg.norm(end - middle)), 1e-6)
     edge = radii[1] + (radii[2] - radii[1]) * part
     canvas.limb(view, slot, middle, stop, (radii[1], edge), along=(first, length), flat_end=True)
@@ -232,7 +241,7 @@ def paint_arm(figure: Figure, side: int) -> None:
     joints = (bones.shoulders[side], bones.elbows[side], bones.wrists[side])
     upper, elbow, wrist = 0.028 * size, 0.021 * size, 0.015 * size
     canvas, view = figure.canvas, figure.view
-    canvas.limb(view, figure.skin, joints[0], joints[1], (upper, elbow))
+    canvas.limb(view, figure.skin, joints[0], joints[1], (upper, elbow), blend=True)
     canvas.limb(view, figure.skin, joints[1], joints[2], (elbow, wrist))
     hand = joints[2] + (joints[2] - joints[1]) * 0.33
     canvas.limb(view, figure.skin, joints[2], hand, (0.026, 0.028))

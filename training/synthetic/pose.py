@@ -141,7 +141,7 @@ def _arm(body: Body, gait: Gait, side: int, shoulder: float) -> tuple[Point, Poi
     phase = gait.phase if side < 0 else gait.phase + np.pi
     forward = gait.swing * np.sin(phase)
     upper, fore = 0.172 * body.stature, 0.150 * body.stature
-    inset = (body.shoulder - 0.010 * body.limb) * body.stature
+    inset = (body.shoulder - 0.017 * body.limb) * body.stature
     start = np.array([side * inset, shoulder - 0.024 * body.stature, 0.0])
     elbow = start + upper * np.array([side * gait.spread, -np.cos(forward), np.sin(forward)])
     lower = forward + gait.elbow

@@ -117,9 +117,13 @@ class Canvas:
         along: tuple[float, float] = (0.0, 0.0),
         bulge: float = 0.0,
         flat_end: bool = False,
+        blend: bool = False,
         shade: float = 1.0,
     ) -> None:
-        """Paint a tapered capsule between two points (3,) of the body's frame; radii in metres."""
+        """Paint a tapered capsule between two points (3,) of the body's frame; radii in metres.
+
+        `blend` lets the start melt into what it grows out of, as an arm does into a shoulder.
+        """
         x0, y0 = view.pixel(start)
         x1, y1 = view.pixel(end)
         r0, r1 = radii[0] * view.scale, radii[1] * view.scale
@@ -148,6 +152,8 @@ class Canvas:
             inside &= t <= 1.0
         nx = np.clip(across / np.maximum(radius, 0.5), -1.0, 1.0).astype(np.float32)
         angle = wrap(np.arcsin(nx) - np.float32(view.yaw))
+        if blend:
+            nx *= np.clip(0.15 + 2.2 * t, 0.15, 1.0)
         metres = along[0] + (along[1] - along[0]) * clipped
         self._paint(window, inside, slot, nx, angle, metres.astype(np.float32), shade)
 
