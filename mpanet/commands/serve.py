@@ -1,14 +1,93 @@
-"""`mpanet serve`: serve a model and a gallery over HTTP."""
+"""`mpanet serve`: serve a model and a gallery over HTTP.
+
+Owns the options of a service; `mpanet demo` takes them from here. What they mean, their defaults
+and the environment belong to `service.settings`.
+"""
 
 import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mpanet.errors import CommandError
+from mpanet.errors import reported
+
+if TYPE_CHECKING:
+    from service.settings import ServiceSettings
+
+DEMO_MODEL = "demo"
+OPTIONS: dict[str, tuple[str, str]] = {
+    "model": ("DIR", "the model artifact; `demo` names the bundled demonstration model"),
+    "data": ("DIR", "the gallery; made where it is not there yet"),
+    "host": ("HOST", "address to listen on (127.0.0.1)"),
+    "port": ("N", "port to listen on; 0 picks a free one (8000)"),
+    "redis-url": ("URL", "keep the metadata in this Redis instead of SQLite"),
+    "provider": ("NAME", "execution provider: auto, cpu, openvino, cuda, tensorrt (auto)"),
+    "threads": ("N", "threads of the encoder (one a core)"),
+    "decode-threads": ("N", "threads that decode images (2)"),
+    "max-upload-bytes": ("N", "most bytes of one image (10 MiB)"),
+    "max-request-bytes": ("N", "most bytes of one request (64 MiB)"),
+    "max-pixels": ("N", "most pixels of one image (25 million)"),
+    "max-files": ("N", "most images of one request (64)"),
+    "max-batch": ("N", "most crops in one run of the encoder (16)"),
+    "max-queue": ("N", "most crops in the service at once (256)"),
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mpanet serve`."""
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add every option of a service; what is not given comes from `MPANET_*` or its default."""
+    parser.epilog = (
+        "Every option also by environment: --redis-url is MPANET_REDIS_URL. API keys only there:"
+        " MPANET_API_KEY, several separated by commas."
+    )
+    for name, (metavar, summary) in OPTIONS.items():
+        parser.add_argument(f"--{name}", metavar=metavar, help=summary)
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        default=None,
+        help="listen beyond this machine although there is no API key",
+    )
+
+
+def settings_from(
+    args: argparse.Namespace, defaults: Mapping[str, object] | None = None
+) -> "ServiceSettings":
+    """Build the settings: the command line wins over the environment, that over `defaults`.
+
+    Raises: CommandError naming the option that cannot be used.
+    """
+    from service.settings import PREFIX, SettingsError, load_settings
+
+    names = [*(name.replace("-", "_") for name in OPTIONS), "insecure"]
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    unset = {
+        name: value
+        for name, value in (defaults or {}).items()
+        if not os.environ.get(PREFIX + name.upper())
+    }
+    with reported(SettingsError):
+        settings = load_settings({**unset, **given}, os.environ)
+    if settings.model == Path(DEMO_MODEL):
+        return settings.model_copy(update={"model": demo_model_directory()})
+    return settings
+
+
+def demo_model_directory() -> Path:
+    """Return where the bundled demonstration model is."""
+    return Path(__file__).parent.parent / "demo_model"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `mpanet serve`."""
-    raise CommandError("not built yet")
+    """Run `mpanet serve` until it is told to stop."""
+    settings = settings_from(args)
+    from service.server import StartError, run
+
+    with reported(StartError):
+        run(settings, on_ready=lambda address: print(f"serving on {address}", flush=True))
+    return 0

@@ -1,0 +1,44 @@
+"""`create_app`: the application, put together from its parts. Opens and closes none of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from gallery_index.gallery import Gallery
+from service import openapi, problems
+from service.auth import KeyCheck
+from service.batching import CropEncoder
+from service.context import ModelFacts, ServiceContext
+from service.edge import Edge
+from service.embedding import CropEmbedder
+from service.routes import gallery as gallery_routes
+from service.routes import models, search, status
+from service.settings import ServiceSettings
+
+
+def create_app(
+    settings: ServiceSettings,
+    encoder: CropEncoder,
+    gallery: Gallery,
+    model: ModelFacts | None = None,
+) -> FastAPI:
+    """Build the application around an encoder and a gallery that the caller opens and closes."""
+    embedder = CropEmbedder(encoder, settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        embedder.close()
+
+    app = FastAPI(
+        title="mpanet", version=version("mpanet"), lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.context = ServiceContext(settings, encoder, embedder, gallery, model or ModelFacts())
+    for routes in (gallery_routes, search, models, status):
+        app.include_router(routes.router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(Edge, keys=KeyCheck(settings.api_keys))
+    return app

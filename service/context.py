@@ -1,0 +1,74 @@
+"""What every route handler works with, and how handlers run what is slow."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from gallery_index.gallery import Gallery
+from service.batching import CropEncoder
+from service.embedding import CropEmbedder
+from service.errors import ClientLeftError
+from service.settings import ServiceSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model's manifest says beside its network."""
+
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceContext:
+    """The parts of one running service."""
+
+    settings: ServiceSettings
+    encoder: CropEncoder
+    embedder: CropEmbedder
+    gallery: Gallery
+    model: ModelFacts
+
+
+def context_of(request: Request) -> ServiceContext:
+    """Return the parts of the service that a request came to."""
+    context = request.app.state.context
+    assert isinstance(context, ServiceContext)
+    return context
+
+
+Context = Annotated[ServiceContext, Depends(context_of)]
+
+
+async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a call of the gallery off the event loop; once begun it runs to its end."""
+    return await run_in_threadpool(call, *args, **kwargs)
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Run work, but cancel it when the client closes the connection.
+
+    The request's body must have been read. Raises: ClientLeftError.
+    """
+    task = asyncio.create_task(work)
+    departure = asyncio.create_task(_departure(request))
+    try:
+        await asyncio.wait({task, departure}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientLeftError("the client left before its answer was ready")
+    finally:
+        task.cancel()
+        departure.cancel()
+
+
+async def _departure(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

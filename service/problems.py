@@ -1,0 +1,148 @@
+"""Errors as `application/problem+json` (RFC 9457): the one table from exception to status code.
+
+Every error of the service becomes an answer here, FastAPI's own ones included.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from gallery_index import errors as gallery
+from model import errors as model
+from service import errors as service
+from service.fields import field_error
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of problem: its status, the code that programs read, a title for people."""
+
+    status: int
+    code: str
+    title: str
+
+
+INTERNAL: Final = Kind(500, "internal_error", "The service broke down")
+TOO_MANY_BYTES: Final = Kind(413, "too_many_bytes", "Too many bytes")
+INVALID_FIELDS: Final = Kind(422, "invalid_fields", "A field cannot be used")
+
+KINDS: Final[Mapping[type[Exception], Kind]] = {
+    service.KeyRequiredError: Kind(401, "key_required", "An API key is needed"),
+    service.KeyUnknownError: Kind(401, "key_unknown", "The API key is not known"),
+    gallery.EntryNotFoundError: Kind(404, "entry_not_found", "No such entry"),
+    gallery.PersonNotFoundError: Kind(404, "person_not_found", "No such person"),
+    service.ModelNotFoundError: Kind(404, "model_not_found", "No such model"),
+    service.JobNotFoundError: Kind(404, "job_not_found", "No such job"),
+    gallery.EntryConflictError: Kind(409, "entry_conflict", "The entry id is taken"),
+    service.NoEarlierModelError: Kind(409, "no_earlier_model", "No earlier model"),
+    service.BodyTooLargeError: TOO_MANY_BYTES,
+    model.UnsupportedImageError: Kind(415, "unsupported_image", "Not an image that is read here"),
+    service.UnsupportedContentError: Kind(
+        415, "unsupported_content", "Not a body that is read here"
+    ),
+    service.InvalidFieldsError: INVALID_FIELDS,
+    gallery.InvalidEntryError: INVALID_FIELDS,
+    gallery.CursorError: Kind(422, "invalid_cursor", "The cursor cannot be used"),
+    service.MalformedBodyError: Kind(422, "malformed_body", "The body cannot be taken apart"),
+    service.NotAvailableYetError: Kind(422, "not_available_yet", "Not available yet"),
+    model.UndecodableImageError: Kind(422, "undecodable_image", "The image cannot be decoded"),
+    model.ImageTooLargeError: Kind(422, "too_many_pixels", "Too many pixels"),
+    service.ClientLeftError: Kind(499, "client_left", "The client left"),
+    service.QueueFullError: Kind(503, "queue_full", "Too much is waiting"),
+    service.EncoderFailedError: Kind(503, "encoder_failed", "The encoder broke down"),
+    service.NotReadyError: Kind(503, "not_ready", "Not ready"),
+    gallery.StoreUnavailableError: Kind(503, "store_unavailable", "The store does not answer"),
+    gallery.StorageFullError: Kind(507, "storage_full", "The disk is full"),
+}
+
+
+def kind_of(error: Exception) -> Kind:
+    """Return the kind of an error: its own row of the table, its parent's, or a breakdown."""
+    if isinstance(error, model.ImageTooLargeError) and error.what == "bytes":
+        return TOO_MANY_BYTES
+    return next((KINDS[type_] for type_ in type(error).__mro__ if type_ in KINDS), INTERNAL)
+
+
+def problem(error: Exception, request_id: str) -> dict[str, Any]:
+    """Return the problem document of an error; a breakdown tells the client no details."""
+    kind = kind_of(error)
+    detail = str(error)
+    if kind is INTERNAL:
+        detail = f"nothing is wrong with the request; the log has more under {request_id}"
+    document = _document(kind, detail, request_id)
+    if isinstance(error, service.InvalidFieldsError):
+        document["errors"] = error.errors
+    if isinstance(error, service.NotReadyError):
+        document["reasons"] = error.reasons
+    return document
+
+
+def response_to(error: Exception, request_id: str) -> JSONResponse:
+    """Return the answer to an error, with the headers that its status asks for."""
+    document = problem(error, request_id)
+    status = document["status"]
+    headers = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="mpanet"'
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Let every error that a route raises become a problem document."""
+    for type_ in (service.RequestError, gallery.GalleryError, model.ImageError):
+        app.add_exception_handler(type_, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    if kind_of(error) is INTERNAL:
+        raise error  # the edge logs it
+    return response_to(error, request.state.request_id)
+
+
+async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
+    """Answer FastAPI's own complaint about path and query fields."""
+    assert isinstance(error, RequestValidationError)
+    names = _query_names(request.scope["route"])
+    fields = [field_error(detail, detail["loc"][1:], names) for detail in error.errors()]
+    return response_to(service.InvalidFieldsError(fields), request.state.request_id)
+
+
+def _query_names(route: APIRoute) -> list[str]:
+    """Return the query fields that a route reads; they come as one model."""
+    models = [field.field_info.annotation for field in route.dependant.query_params]
+    return [name for model in models for name in getattr(model, "model_fields", ())]
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    """Answer what the router refuses: an unknown path or method."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    kind = Kind(status, status.name.lower(), status.phrase)
+    detail = f"{request.method} {request.url.path} is not a call of this service"
+    document = _document(kind, detail, request.state.request_id)
+    return JSONResponse(document, status, error.headers, media_type=MEDIA_TYPE)
+
+
+def _document(kind: Kind, detail: str, request_id: str) -> dict[str, Any]:
+    return {
+        "type": f"/docs#{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "code": kind.code,
+        "request_id": request_id,
+    }

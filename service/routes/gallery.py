@@ -1,0 +1,171 @@
+"""`/gallery` and `/persons`: enrol, list, read, change and erase entries."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from gallery_index.records import Added, EntryChanges, EntryFilter
+from service.context import Context, in_thread
+from service.enrolment import Enrolment, enrol
+from service.errors import InvalidFieldsError, RequestError
+from service.fields import BatchFields, EnrolFields, EntryPatch, ListFields, parse_fields, shown
+from service.openapi import form_body, json_body, problems
+from service.problems import problem
+from service.schemas import (
+    BatchBody,
+    BatchItem,
+    EntryBody,
+    PageBody,
+    ReceiptBody,
+    entry_body,
+    page_body,
+    receipt_body,
+)
+from service.uploads import Upload, parse_json, read_form, read_json
+
+router = APIRouter(tags=["gallery"])
+REPLAYED = "Idempotent-Replayed"
+
+
+@router.post(
+    "/gallery",
+    status_code=201,
+    response_model=EntryBody,
+    openapi_extra=form_body(EnrolFields, several=False),
+    responses=problems(409, 413, 415, 422, 503, 507),
+)
+async def enrol_crop(request: Request, context: Context) -> Response:
+    """Enrol one crop. The same `entry_id` and bytes again answer with the entry that is there."""
+    fields, [upload] = await read_form(request, EnrolFields, context.settings)
+    [outcome] = await enrol(request, context, [Enrolment(upload.content(), fields)])
+    if isinstance(outcome, Exception):
+        raise outcome
+    body = entry_body(outcome.entry)
+    headers = {"Location": f"/gallery/{body.entry_id}"}
+    if outcome.replayed:
+        headers[REPLAYED] = "true"
+    return JSONResponse(body.model_dump(mode="json"), 201, headers)
+
+
+@router.post(
+    "/gallery/batch",
+    response_model=BatchBody,
+    response_model_exclude_unset=True,
+    openapi_extra=form_body(BatchFields, file_field="files", several=True),
+    responses=problems(413, 415, 422, 503, 507),
+)
+async def enrol_batch(request: Request, context: Context) -> BatchBody:
+    """Enrol several crops: `entries` is a JSON list with the fields of each of `files`, in order.
+
+    A bad item gets its own problem and spoils no other.
+    """
+    settings = context.settings
+    form, uploads = await read_form(
+        request, BatchFields, settings, file_field="files", max_files=settings.max_files
+    )
+    items = [
+        _enrolment(upload, fields, f"entries[{index}]")
+        for index, (upload, fields) in enumerate(
+            zip(uploads, _entries(form.entries, len(uploads)), strict=True)
+        )
+    ]
+    outcomes = await enrol(request, context, items)
+    return BatchBody(results=[_batch_item(outcome, request) for outcome in outcomes])
+
+
+@router.get("/gallery", response_model=PageBody, responses=problems(422, 503))
+async def list_entries(fields: Annotated[ListFields, Query()], context: Context) -> PageBody:
+    """List entries in the order of enrolment, a page at a time; stable while others write."""
+    wanted = EntryFilter(
+        person_id=fields.person_id,
+        camera_id=fields.camera_id,
+        modality=fields.modality,
+        captured_after=fields.captured_after,
+        captured_before=fields.captured_before,
+    )
+    page = await in_thread(context.gallery.list, wanted, limit=fields.limit, cursor=fields.cursor)
+    return page_body(page)
+
+
+@router.get("/gallery/{entry_id}", response_model=EntryBody, responses=problems(404, 503))
+async def get_entry(entry_id: str, context: Context) -> EntryBody:
+    """Read one entry."""
+    return entry_body(await in_thread(context.gallery.get, entry_id))
+
+
+@router.get(
+    "/gallery/{entry_id}/crop",
+    response_class=Response,
+    responses={
+        200: {"description": "The bytes as they were enrolled.", "content": {"image/*": {}}},
+        **problems(404, 503),
+    },
+)
+async def get_crop(entry_id: str, context: Context) -> Response:
+    """Read the crop of an entry: the bytes as they were enrolled."""
+    crop, media_type = await in_thread(context.gallery.crop, entry_id)
+    return Response(crop, media_type=media_type, headers={"Cache-Control": "private, no-store"})
+
+
+@router.patch(
+    "/gallery/{entry_id}",
+    response_model=EntryBody,
+    openapi_extra=json_body(EntryPatch),
+    responses=problems(404, 413, 415, 422, 503, 507),
+)
+async def change_entry(entry_id: str, request: Request, context: Context) -> EntryBody:
+    """Change what is said about an entry; null clears a field, a field left out stays."""
+    fields = parse_fields(EntryPatch, await read_json(request))
+    changes = replace(
+        EntryChanges(), **{name: getattr(fields, name) for name in fields.model_fields_set}
+    )
+    return entry_body(await in_thread(context.gallery.update, entry_id, changes))
+
+
+@router.delete(
+    "/gallery/{entry_id}",
+    status_code=204,
+    response_class=Response,
+    responses=problems(404, 503, 507),
+)
+async def delete_entry(entry_id: str, context: Context) -> Response:
+    """Erase one entry, its vector and its crop."""
+    await in_thread(context.gallery.delete, entry_id)
+    return Response(status_code=204)
+
+
+@router.delete(
+    "/persons/{person_id:path}", response_model=ReceiptBody, responses=problems(404, 503, 507)
+)
+async def erase_person(person_id: str, context: Context) -> ReceiptBody:
+    """Erase every entry of a person, with vectors and crops; the answer is a receipt."""
+    return receipt_body(await in_thread(context.gallery.erase_person, person_id))
+
+
+def _entries(text: str, files: int) -> Sequence[object]:
+    entries = parse_json(text)
+    if isinstance(entries, list) and len(entries) == files:
+        return entries
+    came = f"a list of {len(entries)}" if isinstance(entries, list) else shown(text)
+    expected = f"a JSON list of {files} objects, one for each of files"
+    raise InvalidFieldsError([{"field": "entries", "expected": expected, "came": came}])
+
+
+def _enrolment(upload: Upload, fields: object, where: str) -> Enrolment | RequestError:
+    try:
+        return Enrolment(upload.content(), parse_fields(EnrolFields, fields, where=where))
+    except RequestError as error:
+        return error
+
+
+def _batch_item(outcome: Added | Exception, request: Request) -> BatchItem:
+    if isinstance(outcome, Added):
+        entry = entry_body(outcome.entry)
+        if outcome.replayed:
+            return BatchItem(status=201, entry=entry, replayed=True)
+        return BatchItem(status=201, entry=entry)
+    document = problem(outcome, request.state.request_id)
+    return BatchItem.model_validate({"status": document["status"], "problem": document})

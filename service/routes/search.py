@@ -1,0 +1,153 @@
+"""`/query`, `/embed`, `/compare`: what is asked of the model."""
+
+import time
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+
+from gallery_index.records import EntryFilter
+from model.errors import ImageError
+from service.context import Context, ServiceContext, in_thread, unless_client_leaves
+from service.embedding import EmbeddedCrop
+from service.errors import NotAvailableYetError
+from service.fields import CompareFields, EmbedFields, QueryFields
+from service.openapi import form_body, problems
+from service.schemas import CompareBody, EmbedBody, PatternPart, QueryBody, Timings, match_body
+from service.uploads import Upload, read_form
+
+router = APIRouter(tags=["search"])
+
+
+@router.post(
+    "/query",
+    response_model=QueryBody,
+    openapi_extra=form_body(QueryFields, several=True),
+    responses=problems(413, 415, 422, 503),
+)
+async def query(request: Request, context: Context) -> QueryBody:
+    """Find the entries most like a person, shown by one crop or several of the same person."""
+    settings = context.settings
+    fields, uploads = await read_form(request, QueryFields, settings, max_files=settings.max_files)
+    _refuse_unavailable(fields)
+    crops = await _embed(request, context, uploads)
+    started = time.perf_counter()
+    matches = await in_thread(
+        context.gallery.search,
+        _mean_direction([crop.embedding for crop in crops]),
+        top_k=fields.top_k,
+        filter=_filter(fields),
+        group_by=fields.group_by,
+        min_similarity=fields.min_similarity,
+    )
+    search_ms = (time.perf_counter() - started) * 1000
+    return QueryBody(
+        query_id=uuid.uuid4().hex,
+        model_id=context.encoder.model_id,
+        gallery_size=len(context.gallery),
+        timings_ms=_timings(crops, search_ms),
+        matches=[match_body(rank, match) for rank, match in enumerate(matches, start=1)],
+    )
+
+
+@router.post(
+    "/embed",
+    response_model=EmbedBody,
+    openapi_extra=form_body(EmbedFields, several=False),
+    responses=problems(413, 415, 422, 503),
+)
+async def embed(request: Request, context: Context) -> EmbedBody:
+    """Return the embedding of one crop; nothing is stored."""
+    _, uploads = await read_form(request, EmbedFields, context.settings)
+    [crop] = await _embed(request, context, uploads)
+    return EmbedBody(
+        model_id=context.encoder.model_id,
+        embedding=crop.embedding.tolist(),
+        dimension=len(crop.embedding),
+    )
+
+
+@router.post(
+    "/compare",
+    response_model=CompareBody,
+    openapi_extra=form_body(CompareFields, several=True),
+    responses=problems(413, 415, 422, 503),
+)
+async def compare(request: Request, context: Context) -> CompareBody:
+    """Say how alike two crops are: two `file` parts, `modality` once for both or one each."""
+    _, uploads = await read_form(
+        request,
+        CompareFields,
+        context.settings,
+        min_files=2,
+        max_files=2,
+        repeatable=["modality"],
+    )
+    one, other = await _embed(request, context, uploads)
+    num_patterns = context.encoder.config.num_patterns
+    products = one.embedding.astype(np.float64) * other.embedding
+    parts = products.reshape(num_patterns + 1, -1).sum(axis=1)  # (P + 1, C) -> (P + 1)
+    names = [f"pattern_{number}" for number in range(1, num_patterns + 1)] + ["global"]
+    return CompareBody(
+        model_id=context.encoder.model_id,
+        similarity=float(parts.sum()),
+        probability=None,
+        patterns=[
+            PatternPart(pattern=name, similarity=float(part))
+            for name, part in zip(names, parts, strict=True)
+        ],
+    )
+
+
+async def _embed(
+    request: Request, context: ServiceContext, uploads: Sequence[Upload]
+) -> list[EmbeddedCrop]:
+    """Embed every upload. Raises: the error of the first bad one."""
+    contents = [upload.content() for upload in uploads]
+    results = await unless_client_leaves(request, context.embedder.embed(contents))
+    crops = []
+    for result in results:
+        if isinstance(result, ImageError):
+            raise result
+        crops.append(result)
+    return crops
+
+
+def _mean_direction(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the L2-normalised mean of embeddings (D,) of one person."""
+    if len(embeddings) == 1:
+        return embeddings[0]
+    mean = np.asarray(embeddings, dtype=np.float64).mean(axis=0)
+    direction: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
+    return direction
+
+
+def _filter(fields: QueryFields) -> EntryFilter:
+    return EntryFilter(
+        person_id=fields.person_id,
+        camera_id=fields.camera_id,
+        exclude_camera_id=fields.exclude_camera_id,
+        modality=None if fields.target_modality == "any" else fields.target_modality,
+        captured_after=fields.captured_after,
+        captured_before=fields.captured_before,
+    )
+
+
+def _refuse_unavailable(fields: QueryFields) -> None:
+    for name in ("rerank", "explain"):
+        if getattr(fields, name):
+            raise NotAvailableYetError(f"{name}: this version answers only without it")
+    if fields.max_false_accept_rate is not None:
+        raise NotAvailableYetError("max_false_accept_rate: the model is not calibrated yet")
+
+
+def _timings(crops: Sequence[EmbeddedCrop], search_ms: float) -> Timings:
+    return Timings(
+        decode=round(max(crop.decode_ms for crop in crops), 3),
+        queue=round(max(crop.queue_ms for crop in crops), 3),
+        embed=round(max(crop.embed_ms for crop in crops), 3),
+        search=round(search_ms, 3),
+        rerank=0.0,
+    )

@@ -1,0 +1,253 @@
+"""What the service answers: the bodies of the HTTP contract, built from the gallery's records."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, Field
+
+from gallery_index.records import ErasureReceipt, GalleryEntry, Match, Page
+from service.fields import ModalityName
+
+
+class EntryBody(BaseModel):
+    """One enrolled crop."""
+
+    entry_id: str
+    person_id: str | None
+    camera_id: str | None
+    modality: ModalityName
+    captured_at: datetime | None = Field(description="RFC 3339, in UTC.")
+    attributes: dict[str, Any]
+    model_id: str = Field(description="The model that embedded the crop.")
+    crop_sha256: str
+    enrolled_at: datetime
+    crop_url: str = Field(description="Where the crop's bytes are, below this service's address.")
+
+
+class PageBody(BaseModel):
+    """Entries in the order of enrolment; `next_cursor` leads on, null at the end."""
+
+    entries: list[EntryBody]
+    next_cursor: str | None
+
+
+class FieldErrorBody(BaseModel):
+    """One field that cannot be used."""
+
+    field: str
+    expected: str
+    came: str
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it; programs read `code`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[FieldErrorBody] | None = Field(default=None, description="With `invalid_fields`.")
+    reasons: list[str] | None = Field(default=None, description="With `not_ready`.")
+
+
+class BatchItem(BaseModel):
+    """What became of one item: its entry (201) or its problem."""
+
+    status: int
+    entry: EntryBody | None = None
+    replayed: bool | None = Field(
+        default=None, description="True where the entry was there already."
+    )
+    problem: Problem | None = None
+
+
+class BatchBody(BaseModel):
+    """What became of each item, in the order sent."""
+
+    results: list[BatchItem]
+
+
+class ReceiptBody(BaseModel):
+    """What was erased for one person."""
+
+    person_id: str
+    entry_ids: list[str]
+    entries: int
+    vectors: int
+    crops: int
+    erased_at: datetime
+
+
+class Timings(BaseModel):
+    """Milliseconds of each stage; of several crops the longest."""
+
+    decode: float
+    queue: float
+    embed: float
+    search: float
+    rerank: float
+
+
+class MatchBody(BaseModel):
+    """An entry that matches, best first."""
+
+    rank: int
+    entry_id: str
+    person_id: str | None
+    camera_id: str | None
+    modality: ModalityName
+    captured_at: datetime | None
+    similarity: float = Field(description="Cosine, -1 to 1; higher is closer.")
+    probability: float | None = Field(description="Null while the model is uncalibrated.")
+    crop_url: str
+
+
+class QueryBody(BaseModel):
+    """The answer to a query."""
+
+    query_id: str
+    model_id: str
+    gallery_size: int = Field(description="Entries in the gallery, filtered ones included.")
+    timings_ms: Timings
+    matches: list[MatchBody]
+
+
+class EmbedBody(BaseModel):
+    """The embedding of one crop: L2-normalised, one block a pattern and the global one last."""
+
+    model_id: str
+    embedding: list[float]
+    dimension: int
+
+
+class PatternPart(BaseModel):
+    """What one block of the embeddings adds to their similarity."""
+
+    pattern: str = Field(description="`pattern_1` to `pattern_P`, then `global`.")
+    similarity: float
+
+
+class CompareBody(BaseModel):
+    """How alike two crops are; the parts sum to the similarity."""
+
+    model_id: str
+    similarity: float
+    probability: float | None = Field(description="Null while the model is uncalibrated.")
+    patterns: list[PatternPart]
+
+
+class ModelBody(BaseModel):
+    """A model that the service has."""
+
+    model_id: str
+    active: bool
+    config: dict[str, Any]
+    embedding_dim: int
+    provider: str | None
+    precision: str | None
+    metrics: Mapping[str, Mapping[str, float]]
+    calibration: Mapping[str, Any] | None
+
+
+class ModelsBody(BaseModel):
+    """The models that the service has."""
+
+    active: str
+    models: list[ModelBody]
+
+
+class HealthBody(BaseModel):
+    """The process answers."""
+
+    status: str
+
+
+class ReadyModel(BaseModel):
+    """The model that answers."""
+
+    model_id: str
+    embedding_dim: int
+    provider: str | None
+    precision: str | None
+
+
+class ReadyStore(BaseModel):
+    """Where entries are kept, and what an acknowledged one survives."""
+
+    kind: str
+    durability: str
+
+
+class ReadyIndex(BaseModel):
+    """The index that is searched."""
+
+    kind: str
+    entries: int
+    persons: int
+
+
+class ReadyBody(BaseModel):
+    """Every part works; `durability` says what a reply of 201 survives."""
+
+    status: str
+    model: ReadyModel
+    store: ReadyStore
+    index: ReadyIndex
+    durability: str
+
+
+def crop_url(entry_id: str) -> str:
+    """Return where the crop of an entry is, below the service's address."""
+    return f"/gallery/{quote(entry_id, safe='')}/crop"
+
+
+def entry_body(entry: GalleryEntry) -> EntryBody:
+    """Return an entry as clients see it."""
+    return EntryBody.model_validate(
+        {
+            "entry_id": entry.entry_id,
+            "person_id": entry.person_id,
+            "camera_id": entry.camera_id,
+            "modality": entry.modality,
+            "captured_at": entry.captured_at,
+            "attributes": entry.attributes,
+            "model_id": entry.model_id,
+            "crop_sha256": entry.crop_sha256,
+            "enrolled_at": entry.enrolled_at,
+            "crop_url": crop_url(entry.entry_id),
+        }
+    )
+
+
+def page_body(page: Page) -> PageBody:
+    """Return a page of entries as clients see it."""
+    return PageBody(
+        entries=[entry_body(entry) for entry in page.entries], next_cursor=page.next_cursor
+    )
+
+
+def receipt_body(receipt: ErasureReceipt) -> ReceiptBody:
+    """Return the receipt of an erasure as clients see it."""
+    return ReceiptBody.model_validate(receipt, from_attributes=True)
+
+
+def match_body(rank: int, match: Match) -> MatchBody:
+    """Return a match as clients see it; `rank` counts from 1."""
+    entry = match.entry
+    return MatchBody.model_validate(
+        {
+            "rank": rank,
+            "entry_id": entry.entry_id,
+            "person_id": entry.person_id,
+            "camera_id": entry.camera_id,
+            "modality": entry.modality,
+            "captured_at": entry.captured_at,
+            "similarity": match.similarity,
+            "probability": None,
+            "crop_url": crop_url(entry.entry_id),
+        }
+    )

@@ -1,0 +1,147 @@
+"""A running service: opens model and gallery, listens, and closes everything in order.
+
+Owns the process: sockets, signals, log format. The application itself is `app`.
+"""
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from types import FrameType
+
+import uvicorn
+
+from gallery_index.errors import GalleryError
+from gallery_index.gallery import Gallery
+from model.encoder import Encoder
+from model.errors import ModelError
+from service.app import create_app
+from service.context import ModelFacts
+from service.settings import ServiceSettings
+
+SHUTDOWN_S = 10
+BACKLOG = 2048
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class StartError(Exception):
+    """The service cannot start; the message is one line for the operator."""
+
+
+def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is under way and close the gallery.
+
+    `on_ready` gets the service's address once it listens, in a thread of its own.
+
+    Raises: StartError if the model, the gallery or the port cannot be used.
+    """
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    with ExitStack() as stack:
+        listener = stack.enter_context(closing(_bind(settings)))
+        encoder = stack.enter_context(_open_encoder(settings))
+        gallery = stack.enter_context(closing(_open_gallery(settings, encoder)))
+        stack.enter_context(_quiet_after_signals())
+        manifest = encoder.artifact.manifest
+        facts = ModelFacts(metrics=manifest.metrics, calibration=manifest.calibration)
+        _listen(listener)
+        config = uvicorn.Config(
+            create_app(settings, encoder, gallery, facts),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=SHUTDOWN_S,
+        )
+        _Server(config, _address(listener), on_ready).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Announces the address once connections are accepted."""
+
+    def __init__(
+        self, config: uvicorn.Config, address: str, on_ready: Callable[[str], None] | None
+    ) -> None:
+        super().__init__(config)
+        self._address = address
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_ready is not None:
+            threading.Thread(target=self._on_ready, args=(self._address,), daemon=True).start()
+
+
+def _bind(settings: ServiceSettings) -> socket.socket:
+    """Take the address first: a service that cannot be reached need not load its model."""
+    host, port = settings.host, settings.port
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def _listen(listener: socket.socket) -> None:
+    """Accept connections from here on: whoever comes earlier is refused, not kept waiting."""
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise StartError(f"cannot listen on {_address(listener)}: {error.strerror}") from error
+
+
+def _open_encoder(settings: ServiceSettings) -> Encoder:
+    try:
+        return Encoder.open(settings.model, provider=settings.provider, threads=settings.threads)
+    except ModelError as error:
+        raise StartError(str(error)) from error
+
+
+def _open_gallery(settings: ServiceSettings, encoder: Encoder) -> Gallery:
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    try:
+        return Gallery.open(
+            settings.data,
+            model_id=encoder.model_id,
+            embedding_dim=encoder.config.embedding_dim,
+            redis_url=redis_url,
+        )
+    except GalleryError as error:
+        raise StartError(str(error)) from error
+    except OSError as error:
+        raise StartError(f"cannot use the data directory {settings.data}: {error}") from error
+
+
+@contextmanager
+def _quiet_after_signals() -> Iterator[None]:
+    """Let the process outlive the signal that stopped the server.
+
+    uvicorn raises it again when it has stopped; the gallery is closed after that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, _ignore) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing: the server has taken the signal already."""
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,146 @@
+"""`ServiceSettings`: everything a running service is told, from the environment or a caller.
+
+Owns each default and the rules between settings. Does not know the command line, nor what the
+name `demo` stands for.
+"""
+
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model.preprocessing import ImageLimits
+
+PREFIX = "MPANET_"
+CLIENT_VARIABLES = frozenset({"MPANET_URL"})
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names it, what was expected and what came."""
+
+
+class ServiceSettings(BaseSettings):
+    """The settings of one service process; each also by environment, prefix `MPANET_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    model: Path = Field(description="directory of the model artifact, or `demo`")
+    data: Path = Field(description="directory of the gallery")
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="port to listen on; 0 picks a free one"
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis that keeps the metadata, instead of SQLite in the data directory",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="key that clients must send; several separated by commas"
+    )
+    insecure: bool = Field(
+        default=False, description="listen beyond this machine although there is no API key"
+    )
+    provider: str = Field(
+        default="auto", min_length=1, description="execution provider of the encoder"
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="threads of the encoder; by default one a core"
+    )
+    decode_threads: int = Field(default=2, ge=1, le=256, description="threads that decode images")
+    max_upload_bytes: int = Field(
+        default=ImageLimits.max_bytes, ge=1, description="most bytes of one image"
+    )
+    max_request_bytes: int = Field(
+        default=64 * 2**20, ge=1, description="most bytes of one request"
+    )
+    max_pixels: int = Field(
+        default=ImageLimits.max_pixels, ge=64, description="most pixels of one image"
+    )
+    max_files: int = Field(default=64, ge=1, description="most images of one request")
+    max_batch: int = Field(
+        default=16, ge=1, le=1024, description="most crops in one run of the encoder"
+    )
+    max_queue: int = Field(
+        default=256, ge=1, description="most crops in the service at once; more are answered 503"
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis://", "rediss://", "unix://")
+        if value is not None and not value.get_secret_value().startswith(schemes):
+            raise ValueError("a URL that starts with redis://, rediss:// or unix://")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ServiceSettings":
+        if self.api_key is not None and not self.api_keys:
+            raise ValueError("api_key: expected at least one key, came only commas and spaces")
+        if not (self.api_keys or self.insecure or is_loopback(self.host)):
+            raise ValueError(
+                f"listening on {self.host}, beyond this machine, needs an API key"
+                " (MPANET_API_KEY) or --insecure"
+            )
+        if self.max_queue < self.max_files:
+            raise ValueError(
+                f"max_queue: expected at least max_files ({self.max_files}), came {self.max_queue}"
+            )
+        return self
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        """The keys that clients may send; empty: none is needed."""
+        text = self.api_key.get_secret_value() if self.api_key else ""
+        return tuple(key.strip() for key in text.split(",") if key.strip())
+
+
+def load_settings(overrides: Mapping[str, object], environ: Mapping[str, str]) -> ServiceSettings:
+    """Build the settings from the environment of this process and what stands above it.
+
+    Raises: SettingsError in one line, also for a variable `MPANET_*` that is none of ours.
+    """
+    _refuse_unknown(environ)
+    try:
+        return ServiceSettings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_lines(error))) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {PREFIX + name.upper() for name in ServiceSettings.model_fields} | CLIENT_VARIABLES
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            raise SettingsError(f"the environment variable {name} is not a setting; {hint}")
+
+
+def _lines(error: ValidationError) -> list[str]:
+    lines = []
+    for detail in error.errors():
+        reason = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        if not detail["loc"]:
+            lines.append(reason)
+            continue
+        name = str(detail["loc"][0])
+        option = f"--{name.replace('_', '-')} (or {PREFIX}{name.upper()})"
+        if detail["type"] == "missing":
+            lines.append(f"{option} is required")
+        elif name in ("api_key", "redis_url"):
+            lines.append(f"{option}: expected {reason}")
+        else:
+            lines.append(f"{option}: expected {reason}, came {detail['input']!r}")
+    return lines

@@ -1,0 +1,54 @@
+"""A tiny encoder, rendered crops, and a client that checks every error it sees."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.config import MPANetConfig
+from model.preprocessing import PreprocessingConfig, to_input
+
+MODEL_ID = "tiny-model"
+CONFIG = MPANetConfig(backbone="resnet18", image_size=(32, 32), num_patterns=5)
+
+
+@dataclass(frozen=True)
+class TinyEncoding:
+    """Embeddings alone."""
+
+    embedding: NDArray[np.float32]
+
+
+class TinyEncoder:
+    """Embeds a crop as its own 3 x 32 x 32 = 6 x 512 numbers, normalised."""
+
+    model_id = MODEL_ID
+    config = CONFIG
+    provider = "TinyProvider"
+    precision = "fp32"
+
+    def __init__(self) -> None:
+        self.batch_sizes: list[int] = []
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        return to_input(image, self.config.image_size, PreprocessingConfig())
+
+    def encode(self, batch: NDArray[np.float32]) -> TinyEncoding:
+        self.batch_sizes.append(len(batch))
+        rows = batch.reshape(len(batch), -1).astype(np.float32)
+        return TinyEncoding(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def pixels(seed: int) -> NDArray[np.uint8]:
+    """Return a 64 x 32 crop of blocky noise: each seed another person."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (8, 4, 3), dtype=np.uint8)
+    return blocks.repeat(8, axis=0).repeat(8, axis=1)
+
+
+def crop(seed: int, format: str = "PNG") -> bytes:
+    """Return the crop of a seed as an image file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels(seed)).save(buffer, format)
+    return buffer.getvalue()
