@@ -1,0 +1,215 @@
+"""The model directory: `model.onnx` and `manifest.json`, the only bridge from training to serving.
+
+Owns the manifest's fields, the content hash that names a model, and reading and writing the
+directory. Reading trusts nothing: the files must be those that the manifest was written for.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
+
+from model.config import MPANetConfig, first_complaint
+from model.durable_files import sync_directory, write_durably
+from model.errors import ArtifactError, ExportError
+from model.preprocessing import PreprocessingConfig
+
+ONNX_NAME = "model.onnx"
+MANIFEST_NAME = "manifest.json"
+
+
+def _config_of_manifest(value: Any) -> Any:
+    """Check the derived `embedding_dim` against the fields that it derives from."""
+    if not isinstance(value, dict):
+        return value
+    config = MPANetConfig.model_validate({k: v for k, v in value.items() if k != "embedding_dim"})
+    if value.get("embedding_dim") != config.embedding_dim:
+        raise ValueError(
+            f"expected embedding_dim {config.embedding_dim} of {config.backbone} with"
+            f" {config.num_patterns} patterns, got {value.get('embedding_dim')!r}"
+        )
+    return config
+
+
+def _config_to_manifest(config: MPANetConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json") | {"embedding_dim": config.embedding_dim}
+
+
+class ModelSource(BaseModel):
+    """Where the weights come from; null where nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str | None = None
+    commit: str | None = None
+
+
+class Manifest(BaseModel):
+    """What `manifest.json` says. `metrics`: protocol -> figures; `calibration`: null until made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    model_id: str = Field(pattern=r"^[0-9a-f]{64}$")
+    config: Annotated[
+        MPANetConfig,
+        BeforeValidator(_config_of_manifest),
+        PlainSerializer(_config_to_manifest),
+    ]
+    preprocessing: PreprocessingConfig
+    onnx_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    metrics: dict[str, dict[str, float]] = {}
+    calibration: dict[str, Any] | None = None
+    created_at: AwareDatetime
+    source: ModelSource = ModelSource()
+
+
+@dataclass(frozen=True)
+class ModelArtifact:
+    """A model directory whose files were found to match its manifest."""
+
+    directory: Path
+    manifest: Manifest
+
+    @property
+    def model_id(self) -> str:
+        """Names the model by its content: equal ids embed alike."""
+        return self.manifest.model_id
+
+    @property
+    def config(self) -> MPANetConfig:
+        """Shape of the network."""
+        return self.manifest.config
+
+    @property
+    def preprocessing(self) -> PreprocessingConfig:
+        """How images become its input."""
+        return self.manifest.preprocessing
+
+    @property
+    def onnx_path(self) -> Path:
+        """The graph."""
+        return self.directory / ONNX_NAME
+
+    @classmethod
+    def load(cls, directory: Path) -> "ModelArtifact":
+        """Read a model directory and check its files against its manifest.
+
+        Raises:
+            ArtifactError: a file is missing or unreadable, the manifest has an unknown key or a
+                value out of range, or does not match the graph; the message names the file.
+        """
+        directory = Path(directory)
+        manifest = _read_manifest(directory / MANIFEST_NAME)
+        onnx_path = directory / ONNX_NAME
+        found = _sha256_of_file(onnx_path)
+        if found != manifest.onnx_sha256:
+            raise ArtifactError(
+                f"{onnx_path} does not match its manifest:"
+                f" expected sha256 {manifest.onnx_sha256}, got {found}"
+            )
+        expected = model_id_of(manifest.onnx_sha256, manifest.config, manifest.preprocessing)
+        if manifest.model_id != expected:
+            raise ArtifactError(
+                f"{directory / MANIFEST_NAME} was changed: its graph, config and preprocessing"
+                f" make model_id {expected}, it says {manifest.model_id}"
+            )
+        return cls(directory, manifest)
+
+
+def model_id_of(onnx_sha256: str, config: MPANetConfig, preprocessing: PreprocessingConfig) -> str:
+    """The content hash: sha256 (hex) over the graph's hash, the config and the preprocessing."""
+    content = {
+        "config": _config_to_manifest(config),
+        "onnx_sha256": onnx_sha256,
+        "preprocessing": preprocessing.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_artifact(
+    directory: Path,
+    onnx: bytes,
+    *,
+    config: MPANetConfig,
+    preprocessing: PreprocessingConfig,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    source: ModelSource | None = None,
+) -> ModelArtifact:
+    """Write a new model directory: all of it appears at `directory`, or none.
+
+    Raises:
+        ExportError: `directory` exists already, or cannot be written.
+    """
+    onnx_sha256 = hashlib.sha256(onnx).hexdigest()
+    manifest = Manifest(
+        model_id=model_id_of(onnx_sha256, config, preprocessing),
+        config=config,
+        preprocessing=preprocessing,
+        onnx_sha256=onnx_sha256,
+        metrics={protocol: dict(figures) for protocol, figures in (metrics or {}).items()},
+        created_at=datetime.now(UTC).replace(microsecond=0),
+        source=source or ModelSource(),
+    )
+    refuse_existing(directory)
+    temporary = directory.with_name(f".{directory.name}.{uuid4().hex}")
+    try:
+        temporary.mkdir(parents=True)
+        write_durably(temporary / ONNX_NAME, lambda file: file.write(onnx))
+        text = manifest.model_dump_json(indent=2) + "\n"
+        write_durably(temporary / MANIFEST_NAME, lambda file: file.write(text.encode()))
+        temporary.rename(directory)
+        sync_directory(directory.parent)
+    except OSError as error:
+        raise ExportError(f"cannot write the model directory {directory}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return ModelArtifact(directory, manifest)
+
+
+def refuse_existing(directory: Path) -> None:
+    """Never write over what is there.
+
+    Raises:
+        ExportError: something exists at `directory`.
+    """
+    if directory.exists() or directory.is_symlink():
+        raise ExportError(f"{directory} exists already; name a directory that does not")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"expected a model directory with {path}, cannot read it: {error.strerror}"
+        ) from error
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise ArtifactError(f"{path}: {first_complaint(error)}") from error
+
+
+def _sha256_of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(
+            f"expected a graph at {path}, cannot read it: {error.strerror}"
+        ) from error
