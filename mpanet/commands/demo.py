@@ -1,14 +1,47 @@
 """`mpanet demo`: serve the bundled demonstration model over rendered people."""
 
 import argparse
+import sys
+from pathlib import Path
 
-from mpanet.errors import CommandError
+from mpanet.commands import serve
+from mpanet.errors import reported
+
+DATA = "data/demo"
+QUERIES = "queries"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `mpanet demo`."""
+    """Add the options of `mpanet serve`: they hold here too."""
+    serve.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `mpanet demo`."""
-    raise CommandError("not built yet")
+    """Serve, enrol the rendered people once, and print what to try."""
+    settings = serve.settings_from(args, {"model": serve.DEMO_MODEL, "data": DATA})
+    from mpanet.demonstration import prepare
+    from service.client import ServiceClient, ServiceError
+    from service.server import StartError
+    from service.server import run as run_service
+
+    def enroll_and_announce(address: str) -> None:
+        key = settings.api_keys[0] if settings.api_keys else None
+        try:
+            with ServiceClient(address, api_key=key) as client:
+                ready = prepare(client, Path(settings.data) / QUERIES)
+        except (ServiceError, OSError) as error:
+            print(f"mpanet demo: error: {error}", file=sys.stderr, flush=True)
+            return
+        authorization = " -H 'Authorization: Bearer '$MPANET_API_KEY" if key else ""
+        print(
+            f"{ready.enrolled} crops of rendered people are enrolled; an infrared crop finds them:"
+        )
+        print(
+            f"  curl -s{authorization} -F file=@{ready.query} -F modality=infrared -F top_k=3"
+            f" {address}/query"
+        )
+        print(f"serving on {address} (Ctrl-C stops)", flush=True)
+
+    with reported(StartError):
+        run_service(settings, on_ready=enroll_and_announce)
+    return 0
