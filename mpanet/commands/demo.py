@@ -1,7 +1,10 @@
 """`mpanet demo`: serve the bundled demonstration model over rendered people."""
 
 import argparse
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mpanet.commands import serve
@@ -27,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     def enroll_and_announce(address: str) -> None:
         key = settings.api_keys[0] if settings.api_keys else None
         try:
-            with ServiceClient(address, api_key=key) as client:
+            with _quiet_logs(), ServiceClient(address, api_key=key) as client:
                 ready = prepare(client, Path(settings.data) / QUERIES)
         except (ServiceError, OSError) as error:
             print(f"mpanet demo: error: {error}", file=sys.stderr, flush=True)
@@ -45,3 +48,17 @@ def run(args: argparse.Namespace) -> int:
     with reported(StartError):
         run_service(settings, on_ready=enroll_and_announce)
     return 0
+
+
+@contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Keep the log lines of our own requests out of the progress bar."""
+    loggers = [logging.getLogger(name) for name in ("httpx", "service.requests")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -34,6 +34,7 @@ class ServiceProcess:
     def __init__(self, command: str, data: Path, *options: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.data = data
         self._log = data.parent / f"{command}-{self.port}.log"
         if not (SERVE_BIN / "mpanet").exists():
             pytest.fail(f"{SERVE_BIN} is missing: run `make setup`, as `make test` does")
@@ -63,6 +64,23 @@ class ServiceProcess:
                 pass
             time.sleep(0.1)
         pytest.fail(f"the service was not ready within {timeout_s} s:\n{self.log}")
+
+    def wait_for(self, text: str, timeout_s: float = 120) -> None:
+        """Wait until the process has printed a text."""
+        give_up = time.monotonic() + timeout_s
+        while text not in self.log:
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                pytest.fail(f"the service did not print {text!r}:\n{self.log}")
+            time.sleep(0.1)
+
+    def gallery_size(self) -> int:
+        """How many entries the gallery lists, 1,000 at most."""
+        answer = httpx.get(f"{self.url}/gallery", params={"limit": 1000}, timeout=60)
+        return len(answer.raise_for_status().json()["entries"])
+
+    def delete(self, entry_id: str) -> None:
+        """Delete an entry."""
+        httpx.delete(f"{self.url}/gallery/{entry_id}", timeout=60).raise_for_status()
 
     def kill(self) -> None:
         """SIGKILL: no handler runs, nothing is flushed."""

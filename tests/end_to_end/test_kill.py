@@ -60,18 +60,13 @@ def enroll_and_kill_midway(running: ServiceProcess, people: Path) -> int:
     )
     try:
         give_up = time.monotonic() + 120
-        while (stored := gallery_size(running)) == 0 and time.monotonic() < give_up:
+        while (stored := running.gallery_size()) == 0 and time.monotonic() < give_up:
             time.sleep(0.01)
         running.kill()
     finally:
         client.kill()
         client.wait(timeout=30)
     return stored
-
-
-def gallery_size(running: ServiceProcess) -> int:
-    entries = httpx.get(f"{running.url}/gallery", params={"limit": 1000}, timeout=60).json()
-    return len(entries["entries"])
 
 
 def query_everybody(running: ServiceProcess, people: Path) -> Answers:
@@ -99,13 +94,13 @@ def test_kill_9_loses_nothing_and_changes_no_answer(
         stored = enroll_and_kill_midway(running, people)
     assert stored > 0
     with service("serve", data, *options) as running:
-        assert gallery_size(running) >= stored
+        assert running.gallery_size() >= stored
         enroll(running, people)
-        assert gallery_size(running) == PEOPLE
+        assert running.gallery_size() == PEOPLE
         before = query_everybody(running, people)
         running.kill()
     with service("serve", data, *options) as running:
-        assert gallery_size(running) == PEOPLE
+        assert running.gallery_size() == PEOPLE
         after = query_everybody(running, people)
         assert running.stop() == 0
     assert len(before) == PEOPLE
