@@ -1,19 +1,20 @@
 """The crop files: the bytes of every enrolled image, as they came.
 
 A crop lies at `crops/ab/<sha256 of the entry id>`, so that no id can name a path. Owns writing,
-reading and unlinking; which crops belong there is the metadata store's to say.
+reading and unlinking; which crops belong there is the metadata store's to say. A crop is written
+in place: until its record is committed nobody looks for it.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gallery_index.durable_files import (
-    make_directory,
-    storage_errors,
-    sync_directory,
-    write_synced,
-)
+from gallery_index.durable_files import storage_errors, sync_directory, write_synced
+
+# Files synced side by side share a commit of the file system's journal: 64 crops took 110 ms,
+# one after another 450 ms.
+_THREADS = 8
 
 
 class CropFiles:
@@ -21,7 +22,9 @@ class CropFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        make_directory(directory)
+        with storage_errors(directory):
+            _make_shards(directory)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="crops")
 
     def path(self, entry_id: str) -> Path:
         """Where the crop of an entry lies."""
@@ -33,23 +36,17 @@ class CropFiles:
 
         Raises: StorageFullError, GalleryError; no crop of the call is left then.
         """
-        paths = {self.path(entry_id): crop for entry_id, crop in crops.items()}
-        parents = {path.parent for path in paths}
-        with storage_errors(self.directory):
-            try:
-                for parent in parents:
-                    make_directory(parent)
-                for path, crop in paths.items():
-                    write_synced(path.with_suffix(".tmp"), crop)
-                for path in paths:
-                    path.with_suffix(".tmp").replace(path)
-                for parent in parents:
-                    sync_directory(parent)
-            except OSError:
-                for path in paths:
-                    path.with_suffix(".tmp").unlink(missing_ok=True)
-                    path.unlink(missing_ok=True)
-                raise
+        paths = [self.path(entry_id) for entry_id in crops]
+        futures = [
+            self._threads.submit(_write_crop, path, crop)
+            for path, crop in zip(paths, crops.values(), strict=True)
+        ]
+        failures = [error for future in futures if (error := future.exception()) is not None]
+        if failures:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            with storage_errors(self.directory):
+                raise failures[0]
 
     def read(self, entry_id: str) -> bytes:
         """Return a crop's bytes. Raises: FileNotFoundError."""
@@ -70,9 +67,27 @@ class CropFiles:
                 sync_directory(parent)
         return found
 
+    def close(self) -> None:
+        """End the threads that write."""
+        self._threads.shutdown()
+
     def strays(self, entry_ids: Iterable[str]) -> list[Path]:
         """Return the files that are the crop of none of these entries."""
         expected = {self.path(entry_id) for entry_id in entry_ids}
         return sorted(
             path for path in self.directory.rglob("*") if path.is_file() and path not in expected
         )
+
+
+def _write_crop(path: Path, crop: bytes) -> None:
+    write_synced(path, crop)
+    sync_directory(path.parent)
+
+
+def _make_shards(directory: Path) -> None:
+    if not (directory / "ff").is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
+        for shard in range(256):
+            (directory / f"{shard:02x}").mkdir(exist_ok=True)
+        sync_directory(directory)
+        sync_directory(directory.parent)

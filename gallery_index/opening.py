@@ -29,6 +29,7 @@ from gallery_index.vector_index import VectorIndex
 _LOG = logging.getLogger(__name__)
 _VECTORS = "vectors.bin"
 _UNBORN = "vectors.bin.new"
+_METADATA = "metadata.sqlite"
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class GalleryFiles:
         """Close everything; the directory's lock goes last."""
         self.store.close()
         self.vectors.close()
+        self.crops.close()
         self.lock.release()
 
 
@@ -84,17 +86,20 @@ def open_files(
     wanted = GalleryIdentity(uuid.uuid4().hex, model_id, embedding_dim, kind)
     make_directory(directory)
     with ExitStack() as undo:
-        lock = DirectoryLock(directory)
+        with storage_errors(directory / "lock"):
+            lock = DirectoryLock(directory)
         undo.callback(lock.release)
         path = directory / _VECTORS
         if path.exists():
             _check_wanted(directory, read_identity(directory), wanted)
+            if redis_url is None and not (directory / _METADATA).exists():
+                raise GalleryCorruptError(
+                    f"{directory / _METADATA} is missing, {path} is there: restore it from a backup"
+                )
         elif not create:
             raise GalleryMismatchError(f"there is no gallery in {directory}: no {_VECTORS}")
         store: MetadataStore = (
-            SQLiteStore(directory / "metadata.sqlite")
-            if redis_url is None
-            else RedisStore(redis_url)
+            SQLiteStore(directory / _METADATA) if redis_url is None else RedisStore(redis_url)
         )
         undo.callback(store.close)
         if not path.exists():

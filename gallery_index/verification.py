@@ -1,18 +1,57 @@
 """Reads everything a gallery holds and says what disagrees. Changes nothing."""
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.opening import GalleryFiles, damaged_rows, table_of
+from gallery_index.opening import (
+    GalleryFiles,
+    damaged_rows,
+    open_files,
+    read_identity,
+    table_of,
+)
 from gallery_index.records import GalleryEntry, VerificationReport
 from gallery_index.store import StoreState
 from gallery_index.vector_file import RowBlock
 from gallery_index.vector_index import VectorIndex
 
+OnStep = Callable[[int], object]
 
-def verify_files(files: GalleryFiles, index: VectorIndex | None = None) -> VerificationReport:
+
+def _ignore(steps: int) -> None:
+    """Take no notice of progress."""
+
+
+def verify_directory(
+    directory: Path, *, redis_url: str | None = None, on_step: OnStep = _ignore
+) -> VerificationReport:
+    """Verify a gallery that nobody has open.
+
+    `on_step` is told of every row and crop read.
+    Raises: GalleryLockedError while it is served, GalleryMismatchError if there is none or its
+    records are elsewhere, GalleryCorruptError if it cannot be opened at all, StoreUnavailableError.
+    """
+    identity = read_identity(directory)
+    files = open_files(
+        directory,
+        model_id=identity.model_id,
+        embedding_dim=identity.embedding_dim,
+        redis_url=redis_url,
+        create=False,
+    )
+    try:
+        return verify_files(files, on_step=on_step)
+    finally:
+        files.close()
+
+
+def verify_files(
+    files: GalleryFiles, index: VectorIndex | None = None, *, on_step: OnStep = _ignore
+) -> VerificationReport:
     """Compare every row, crop, record, snapshot and index position.
 
     Without an index the newest sound snapshot stands for it. Raises: StoreUnavailableError.
@@ -24,10 +63,12 @@ def verify_files(files: GalleryFiles, index: VectorIndex | None = None) -> Verif
         snapshot_problems, newest = _check_snapshots(files, state.next_row)
         index = index if index is not None else newest
         problems += snapshot_problems
-        problems += _check_rows(files, state, index)
+        problems += _check_rows(files, state, index, on_step)
     except GalleryCorruptError as error:
         problems.append(str(error))
-    problems += [found for entry in state.entries if (found := _check_crop(files, entry))]
+    for entry in state.entries:
+        problems += _check_crop(files, entry)
+        on_step(1)
     return VerificationReport(
         entries=len(state.entries),
         rows=state.next_row,
@@ -38,7 +79,9 @@ def verify_files(files: GalleryFiles, index: VectorIndex | None = None) -> Verif
     )
 
 
-def _check_rows(files: GalleryFiles, state: StoreState, index: VectorIndex | None) -> list[str]:
+def _check_rows(
+    files: GalleryFiles, state: StoreState, index: VectorIndex | None, on_step: OnStep
+) -> list[str]:
     table = table_of(state, files.identity)
     problems: list[str] = []
     for block in files.vectors.scan(0, state.next_row):
@@ -52,6 +95,7 @@ def _check_rows(files: GalleryFiles, state: StoreState, index: VectorIndex | Non
         ]
         if index is not None:
             problems += _check_positions(block, state, damaged, index)
+        on_step(len(block.rows))
     return problems
 
 
@@ -69,15 +113,15 @@ def _check_positions(
     ]
 
 
-def _check_crop(files: GalleryFiles, entry: GalleryEntry) -> str | None:
+def _check_crop(files: GalleryFiles, entry: GalleryEntry) -> list[str]:
     path = files.crops.path(entry.entry_id)
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        return f"{path}: the crop of entry {entry.entry_id!r} cannot be read: {error.strerror}"
+        return [f"{path}: the crop of entry {entry.entry_id!r} cannot be read: {error.strerror}"]
     if found != entry.crop_sha256:
-        return f"{path}: the crop of entry {entry.entry_id!r} fails its checksum"
-    return None
+        return [f"{path}: the crop of entry {entry.entry_id!r} fails its checksum"]
+    return []
 
 
 def _check_snapshots(files: GalleryFiles, rows: int) -> tuple[list[str], VectorIndex | None]:

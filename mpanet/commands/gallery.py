@@ -1,14 +1,93 @@
-"""`mpanet gallery`: check and maintain a gallery directory."""
+"""`mpanet gallery`: check and maintain a gallery directory that nobody serves."""
 
 import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mpanet.errors import CommandError
+from mpanet.errors import CommandError, reported
+
+if TYPE_CHECKING:
+    from gallery_index.records import VerificationReport
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `mpanet gallery`."""
+    """Add `verify` and `rebuild` with their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, summary in (
+        ("verify", "read every row, crop and record; exit 1 if anything disagrees"),
+        ("rebuild", "build the index anew from the vector file, mending what it can"),
+    ):
+        action = actions.add_parser(name, help=summary, description=summary.capitalize())
+        action.add_argument("--data", type=Path, required=True, help="the gallery's directory")
+        action.add_argument(
+            "--redis-url",
+            default=os.environ.get("MPANET_REDIS_URL") or None,
+            help="where the records are, if in Redis (or MPANET_REDIS_URL)",
+        )
+        action.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `mpanet gallery`."""
-    raise CommandError("not built yet")
+    """Run one action. Returns 0 if the gallery is sound, 1 if it is damaged."""
+    if not args.data.is_dir():
+        raise CommandError(f"--data: {args.data} is not a directory")
+    return _verify(args) if args.action == "verify" else _rebuild(args)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from gallery_index.errors import GalleryCorruptError, GalleryError
+    from gallery_index.verification import verify_directory
+
+    with (
+        reported(GalleryError),
+        reported(GalleryCorruptError, exit_code=1),
+        tqdm(unit=" files and rows", file=sys.stderr, disable=None) as bar,
+    ):
+        report = verify_directory(args.data, redis_url=args.redis_url, on_step=bar.update)
+    if args.json:
+        print(json.dumps({"ok": report.ok, **dataclasses.asdict(report)}))
+    else:
+        _print_report(report)
+    return 0 if report.ok else 1
+
+
+def _print_report(report: "VerificationReport") -> None:
+    print(
+        f"{report.entries} entries, {report.rows} rows, {report.crops} crops,"
+        f" {report.index_positions} positions in the index snapshot"
+    )
+    for text in report.unfinished:
+        print(f"unfinished (the next start puts it in order): {text}")
+    for text in report.problems:
+        print(f"damaged: {text}")
+    print("sound" if report.ok else f"{len(report.problems)} problems")
+
+
+def _rebuild(args: argparse.Namespace) -> int:
+    from gallery_index.errors import GalleryCorruptError, GalleryError
+    from gallery_index.gallery import Gallery
+    from gallery_index.opening import read_identity
+
+    with reported(GalleryError), reported(GalleryCorruptError, exit_code=1):
+        identity = read_identity(args.data)
+        gallery = Gallery.open(
+            args.data,
+            model_id=identity.model_id,
+            embedding_dim=identity.embedding_dim,
+            redis_url=args.redis_url,
+        )
+        try:
+            mended, entries = gallery.rebuild(), len(gallery)
+        finally:
+            gallery.close()
+    if args.json:
+        print(json.dumps({"entries": entries, "mended_rows": mended}))
+    else:
+        print(f"index rebuilt over {entries} entries, {mended} damaged rows mended")
+    return 0
