@@ -1,0 +1,33 @@
+"""One small exported model for the tests that run a graph."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.artifact import ModelArtifact, ModelSource
+from model.config import MPANetConfig
+from model.network.export import export_artifact
+from model.network.mpanet import MPANet
+from tests.model.golden import published_state
+
+SMALL = MPANetConfig(backbone="resnet18", image_size=(64, 32), num_patterns=2)
+
+
+@pytest.fixture(scope="session")
+def small_network() -> MPANet:
+    network = MPANet(SMALL)
+    state = published_state("resnet18", num_patterns=2, seed="small")
+    network.load_state_dict({name: state[name] for name in network.state_dict()})
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def small_artifact(
+    small_network: MPANet, tmp_path_factory: pytest.TempPathFactory
+) -> ModelArtifact:
+    torch.manual_seed(0)
+    directory: Path = tmp_path_factory.mktemp("models") / "small"
+    source = ModelSource(recipe="none", commit="none")
+    artifact, _ = export_artifact(small_network, directory, source=source)
+    return artifact
