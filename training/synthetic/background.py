@@ -19,10 +19,10 @@ def draw_background(
 
     An infrared camera reads the first channel as reflectance.
     """
-    image = Image.new("RGB", (width, height), _tint(rng, 120, 45, 18))
+    image = Image.new("RGB", (width, height), _tint(rng, 120, 30, 10))
     draw = ImageDraw.Draw(image)
     SCENES[scenery](draw, height, width, rng)
-    image = image.filter(ImageFilter.BoxBlur(float(rng.uniform(0.8, 3.0))))
+    image = image.filter(ImageFilter.BoxBlur(float(rng.uniform(2.0, 5.0))))
     pixels = np.asarray(image, np.float32) * np.float32(1 / 255)
     pixels *= _clouds(height, width, rng)[:, :, None]
     drawn: NDArray[np.float32] = np.clip(pixels, 0.0, 1.0)
@@ -49,7 +49,7 @@ def _clouds(height: int, width: int, rng: np.random.Generator) -> NDArray[np.flo
 def _floor(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> int:
     """Draw the floor with a few joints. Returns the row of the horizon."""
     horizon = int(height * rng.uniform(0.55, 0.82))
-    colour = _tint(rng, 125, 45, 10)
+    colour = _tint(rng, 122, 32, 7)
     draw.rectangle((0, horizon, width, height), colour)
     joint = tuple(int(c * 0.82) for c in colour)
     vanish = rng.uniform(-0.5, 1.5) * width
@@ -66,7 +66,7 @@ def _floor(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Ge
 def _corridor(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> None:
     horizon = _floor(draw, height, width, rng)
     vanish = rng.uniform(0.2, 0.8) * width
-    draw.rectangle((0, 0, width, horizon), _tint(rng, 165, 30, 8))
+    draw.rectangle((0, 0, width, horizon), _tint(rng, 155, 25, 6))
     for side in (0, width):
         far = vanish + (side - vanish) * rng.uniform(0.2, 0.6)
         top = rng.uniform(0.0, 0.25) * height
@@ -76,8 +76,8 @@ def _corridor(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random
     for _ in range(int(rng.integers(1, 4))):
         x, wide = rng.uniform(-0.2, 1.0) * width, rng.uniform(0.15, 0.4) * width
         top = rng.uniform(0.05, 0.3) * height
-        draw.rectangle((x, top, x + wide, horizon), _tint(rng, 110, 45, 20))
-        draw.rectangle((x + 3, top + 4, x + wide - 3, horizon), _tint(rng, 125, 45, 20))
+        draw.rectangle((x, top, x + wide, horizon), _tint(rng, 115, 32, 12))
+        draw.rectangle((x + 3, top + 4, x + wide - 3, horizon), _tint(rng, 122, 32, 12))
     for _ in range(int(rng.integers(0, 3))):
         x, y = rng.uniform(0, width), rng.uniform(0, 0.12) * height
         draw.rectangle((x, y, x + 0.3 * width, y + 5), (240, 240, 232))
@@ -85,7 +85,7 @@ def _corridor(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random
 
 def _wall(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> None:
     horizon = _floor(draw, height, width, rng)
-    base = _tint(rng, 140, 40, 14)
+    base = _tint(rng, 138, 32, 9)
     draw.rectangle((0, 0, width, horizon), base)
     line = tuple(int(c * rng.uniform(0.75, 0.93)) for c in base)
     tall, wide = rng.uniform(10, 34), rng.uniform(20, 60)
@@ -96,15 +96,15 @@ def _wall(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Gen
     for _ in range(int(rng.integers(0, 4))):
         x, y = rng.uniform(-0.1, 0.9) * width, rng.uniform(0.0, 0.5) * height
         box = (x, y, x + rng.uniform(0.1, 0.4) * width, y + rng.uniform(0.06, 0.25) * height)
-        draw.rectangle(box, _tint(rng, 130, 60, 40))
+        draw.rectangle(box, _tint(rng, 130, 40, 26))
     draw.rectangle((0, horizon - 5, width, horizon), _tint(rng, 80, 30, 8))
 
 
 def _outdoor(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.Generator) -> None:
     horizon = _floor(draw, height, width, rng)
-    draw.rectangle((0, 0, width, horizon), _tint(rng, 150, 40, 15))
+    draw.rectangle((0, 0, width, horizon), _tint(rng, 145, 30, 9))
     gap = rng.uniform(20, 45)
-    pane = _tint(rng, 80, 40, 12)
+    pane = _tint(rng, 100, 30, 10)
     for x in np.arange(rng.uniform(-gap, 0), width, gap):
         for y in np.arange(rng.uniform(0, gap), horizon * rng.uniform(0.3, 0.9), gap * 1.3):
             draw.rectangle((x, y, x + gap * 0.55, y + gap * 0.8), pane)
@@ -127,7 +127,7 @@ def _shelves(draw: ImageDraw.ImageDraw, height: int, width: int, rng: np.random.
             wide = rng.uniform(6, 26)
             low = row + tall - 4
             draw.rectangle(
-                (x, low - rng.uniform(0.4, 0.9) * tall, x + wide, low), _tint(rng, 125, 50, 38)
+                (x, low - rng.uniform(0.4, 0.9) * tall, x + wide, low), _tint(rng, 120, 36, 24)
             )
             x += wide + rng.uniform(0, 3)
         draw.rectangle((0, row + tall - 4, width, row + tall), _tint(rng, 150, 25, 6))

@@ -46,15 +46,7 @@ def _paint_tube(
     start, middle, end = joints
     bone, stop = point_along(start, middle, end, share)
     length = share * float(np.linalg.norm(middle - start) + np.linalg.norm(end - middle))
-    slot = figure.palette.add(
-        Surface(
-            garment.sleeve_material,
-            garment.pattern if garment.sleeve_material is garment.material else None,
-            radius=0.075,
-            length=length,
-            details=garment.details & {"cuffs", "side-stripe", "knees"},
-        )
-    )
+    slot = figure.palette.add(_tube_surface(garment, length))
     canvas, view = figure.canvas, figure.view
     first = float(np.linalg.norm(middle - start))
     if bone == 0:
@@ -76,6 +68,17 @@ def _paint_tube(
     part = (length - first) / max(float(np.linalg.norm(end - middle)), 1e-6)
     edge = radii[1] + (radii[2] - radii[1]) * part
     canvas.limb(view, slot, middle, stop, (radii[1], edge), along=(first, length), flat_end=True)
+
+
+def _tube_surface(garment: Garment, length: float) -> Surface:
+    """A sleeve or trouser leg; in another material than the trunk it is plain."""
+    return Surface(
+        garment.sleeve_material,
+        garment.pattern if garment.sleeve_material is garment.material else None,
+        radius=0.075,
+        length=length,
+        details=garment.details & {"cuffs", "side-stripe", "knees"},
+    )
 
 
 def _paint_shoe(figure: Figure, side: int) -> None:

@@ -224,38 +224,43 @@ def _paint_hat(figure: Figure, chin: float, tall: float) -> None:
         return
     slot = figure.palette.add(Surface(hat.material, radius=0.1, fold=0.6))
     grow = 0.012 + 0.5 * min(hair.volume, 0.04)
-    view, canvas = figure.view, figure.canvas
     edge = chin + 0.60 * tall
-    band = 0.05 * hat.size
-    _head_loft(
-        figure,
-        slot,
-        grow,
-        lift=0.02 * hat.size if hat.kind != "cap" else 0.0,
-        where=lambda angle, height: height > edge - (0.06 * tall if hat.kind == "beanie" else 0.0),
-    )
-    if hat.kind == "cap":
-        brow = np.array([0.0, edge + 0.02, 0.34 * tall])
-        turn = figure.gait.head_turn
-        reach = 0.30 * tall + 0.055 * hat.size
-        ahead = np.array([np.sin(turn), 0.0, np.cos(turn)]) * reach
-        canvas.limb(view, slot, brow, brow + ahead - [0.0, 0.02, 0.0], (0.050, 0.030), shade=0.8)
+    low = edge - (0.06 * tall if hat.kind == "beanie" else 0.0)
+    facing = np.cos(figure.view.yaw + figure.gait.head_turn) > 0.0
+    if hat.kind == "cap" and not facing:
+        _paint_visor(figure, slot, edge, tall)
+    lift = 0.02 * hat.size if hat.kind != "cap" else 0.0
+    _head_loft(figure, slot, grow, lift=lift, where=lambda angle, height: height > low)
+    if hat.kind == "cap" and facing:
+        _paint_visor(figure, slot, edge, tall)
     elif hat.kind == "brim":
-        wide = 0.37 * tall + grow + 0.065 * hat.size
-        canvas.loft(
-            view,
-            slot,
-            [edge + 0.022, edge + 0.008, edge - 0.012],
-            [wide * 0.8, wide, wide * 0.97],
-            [wide * 0.85, wide * 1.05, wide],
-            shade=0.85,
-        )
-    else:
-        dark = figure.palette.add(Surface(hat.material, radius=0.1, fold=2.5))
+        _paint_brim(figure, slot, edge, 0.37 * tall + grow + 0.065 * hat.size)
+    elif hat.kind == "beanie":
+        fold = figure.palette.add(Surface(hat.material, radius=0.1, fold=2.5))
+        high = edge + 0.05 * hat.size
         _head_loft(
             figure,
-            dark,
+            fold,
             grow + 0.008,
             shade=0.78,
-            where=lambda angle, height: (height > edge - 0.06 * tall) & (height < edge + band),
+            where=lambda angle, height: (height > low) & (height < high),
         )
+
+
+def _paint_visor(figure: Figure, slot: int, edge: float, tall: float) -> None:
+    turn = figure.gait.head_turn
+    reach = 0.30 * tall + 0.055 * figure.person.outfit.hat.size
+    brow = np.array([0.0, edge + 0.02, 0.34 * tall])
+    tip = brow + np.array([np.sin(turn) * reach, -0.02, np.cos(turn) * reach])
+    figure.canvas.limb(figure.view, slot, brow, tip, (0.050, 0.030), shade=0.8)
+
+
+def _paint_brim(figure: Figure, slot: int, edge: float, wide: float) -> None:
+    figure.canvas.loft(
+        figure.view,
+        slot,
+        [edge + 0.022, edge + 0.008, edge - 0.012],
+        [wide * 0.8, wide, wide * 0.97],
+        [wide * 0.85, wide * 1.05, wide],
+        shade=0.85,
+    )

@@ -94,13 +94,13 @@ def draw_material(rng: np.random.Generator, fabrics: tuple[str, ...]) -> Materia
 def draw_pattern(rng: np.random.Generator, material: Material, plain: float) -> Pattern:
     """Draw a pattern over a material; `plain` is the probability of none."""
     kind = "plain" if rng.random() < plain else PATTERNS[int(rng.integers(1, len(PATTERNS)))]
-    structural = bool(rng.random() < 0.78)
+    structural = bool(rng.random() < 0.88)
     return Pattern(
         kind=kind,
         angle=float(
             rng.choice([0.0, 0.0, np.pi / 2, rng.uniform(0.3, 1.2), -rng.uniform(0.3, 1.2)])
         ),
-        period=float(rng.uniform(0.055, 0.19)),
+        period=float(rng.uniform(0.085, 0.25)),
         duty=float(rng.uniform(0.3, 0.65)),
         offset=float(rng.random()),
         structural=structural,

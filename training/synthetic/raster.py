@@ -5,6 +5,7 @@ Two shapes: lofts (stacks of ellipses around a vertical axis: torso, skirt, head
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,34 +75,27 @@ class Canvas:
         `centre` is (x, z) in the body's frame, `turn` an extra yaw (a head), `along` is measured
         down from `origin`.
         """
-        scale, yaw = view.scale, view.yaw + turn
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        shift, _, depth = view.relative(centre[0], 0.0, centre[1])
-        base = view.floor_y + depth * view.sin_pitch * scale
-        knots = base - np.asarray(heights) * view.cos_pitch * scale
-        a, b = np.asarray(half_widths), np.asarray(half_depths)
-        width = np.sqrt((a * cos) ** 2 + (b * sin) ** 2) * scale
-        drop = np.sqrt((a * sin) ** 2 + (b * cos) ** 2) * scale * view.sin_pitch
-        middle = view.centre_x + shift * scale
-        reach = float(width.max())
+        stack = _project_stack(view, heights, half_widths, half_depths, centre, turn)
+        middle, base, knots = stack.middle, stack.base, stack.knots
+        reach = float(stack.width.max())
         window = self._window(
-            middle - reach, middle + reach, float(knots[0]), float(knots[-1] + drop[-1])
+            middle - reach, middle + reach, float(knots[0]), float(knots[-1] + stack.drop[-1])
         )
         if window is None:
             return
         rows = np.arange(window[0].start, window[0].stop)
         columns = np.arange(window[1].start, window[1].stop)
-        row_width = np.interp(rows, knots, width)
-        row_drop = np.interp(rows, knots, drop)
+        row_width = np.interp(rows, knots, stack.width)
+        row_drop = np.interp(rows, knots, stack.drop)
         nx = ((columns - middle)[None, :] / np.maximum(row_width, 1e-3)[:, None]).astype(np.float32)
         inside = np.abs(nx) < 1.0
         np.clip(nx, -1.0, 1.0, out=nx)
         nz = np.sqrt(1.0 - nx * nx)
         level = rows.astype(np.float32)[:, None] - nz * row_drop.astype(np.float32)[:, None]
         inside &= (level <= knots[-1]) & (rows >= knots[0])[:, None]
-        metres = 1.0 / (scale * view.cos_pitch)
+        metres = 1.0 / (view.scale * view.cos_pitch)
         height = np.minimum((base - level) * np.float32(metres), np.float32(heights[0]))
-        angle = wrap(np.arcsin(nx) - np.float32(yaw))
+        angle = wrap(np.arcsin(nx) - np.float32(view.yaw + turn))
         if where is not None:
             inside &= where(angle, height)
         self._paint(window, inside, slot, nx, angle, np.float32(origin) - height, shade)
@@ -168,6 +162,40 @@ class Canvas:
         rows = np.arange(window[0].start, window[0].stop)
         fade = np.clip((rows - top) / span, 0.0, 1.0)
         self.shade[window] *= (0.55 + 0.45 * fade).astype(np.float32)[:, None]
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """A stack of ellipses in pixels: its axis' column, the floor's row under it, and at each knot
+    the row, half width and how far down the tilt of the camera moves its nearest point."""
+
+    middle: float
+    base: float
+    knots: NDArray[np.float64]
+    width: NDArray[np.float64]
+    drop: NDArray[np.float64]
+
+
+def _project_stack(
+    view: View,
+    heights: list[float],
+    half_widths: list[float],
+    half_depths: list[float],
+    centre: tuple[float, float],
+    turn: float,
+) -> _Stack:
+    scale, yaw = view.scale, view.yaw + turn
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    shift, _, depth = view.relative(centre[0], 0.0, centre[1])
+    base = view.floor_y + depth * view.sin_pitch * scale
+    a, b = np.asarray(half_widths), np.asarray(half_depths)
+    return _Stack(
+        middle=view.centre_x + shift * scale,
+        base=base,
+        knots=base - np.asarray(heights) * view.cos_pitch * scale,
+        width=np.sqrt((a * cos) ** 2 + (b * sin) ** 2) * scale,
+        drop=np.sqrt((a * sin) ** 2 + (b * cos) ** 2) * scale * view.sin_pitch,
+    )
 
 
 def wrap(angle: Floats) -> Floats:

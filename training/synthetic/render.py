@@ -97,9 +97,9 @@ def _draw_frame(camera: Camera, rng: np.random.Generator) -> _Frame:
     return _Frame(
         size=(tall, wide),
         canvas=(CANVAS_HEIGHT, round(CANVAS_HEIGHT / aspect)),
-        fill=float(rng.uniform(0.84, 0.98)),
-        floor=float(rng.uniform(0.925, 1.005)),
-        centre=float(0.5 + rng.normal(0, 0.05)),
+        fill=float(rng.uniform(0.87, 0.97)),
+        floor=float(rng.uniform(0.945, 1.0)),
+        centre=float(0.5 + rng.normal(0, 0.035)),
         yaw=float(yaw),
         pitch=float(camera.pitch + rng.normal(0, 0.03)),
     )

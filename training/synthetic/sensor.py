@@ -41,7 +41,7 @@ def illuminator(height: int, width: int, rng: np.random.Generator) -> Floats:
     """Fall-off of an active illuminator: bright near its axis, dim at the rim, about 1."""
     x = (np.arange(width) / height - rng.uniform(0.3, 0.7) * width / height) ** 2
     y = (np.arange(height) / height - rng.uniform(0.2, 0.6)) ** 2
-    beam = np.exp(-(x[None, :] * 1.6 + y[:, None]) / (2 * rng.uniform(0.45, 0.75) ** 2))
+    beam = np.exp(-(x[None, :] * 1.6 + y[:, None]) / (2 * rng.uniform(0.55, 0.9) ** 2))
     field: Floats = (beam * rng.uniform(0.95, 1.4)).astype(np.float32)
     return field
 

@@ -86,13 +86,13 @@ def draw_outfit(rng: np.random.Generator) -> Outfit:
         bottom=_draw_bottom(rng, top),
         shoes=_draw_shoes(rng),
         hat=_draw_hat(rng),
-        scarf=draw_material(rng, ("wool", "cotton")) if rng.random() < 0.13 else None,
+        scarf=draw_material(rng, ("wool", "cotton")) if rng.random() < 0.2 else None,
     )
 
 
 def draw_bag(rng: np.random.Generator) -> Bag:
-    """Draw a bag; one person in three has none."""
-    kinds = ("backpack", "shoulder", "cross-body", "handbag", "none", "none")
+    """Draw a bag; one person in five has none."""
+    kinds = ("backpack", "shoulder", "cross-body", "handbag", "none")
     kind = kinds[int(rng.integers(len(kinds)))]
     low, high = (0.26, 0.36) if kind == "backpack" else (0.20, 0.38)
     return Bag(
@@ -100,7 +100,7 @@ def draw_bag(rng: np.random.Generator) -> Bag:
         side=1 if rng.random() < 0.5 else -1,
         width=float(rng.uniform(low, high)),
         height=float(rng.uniform(0.36, 0.52) if kind == "backpack" else rng.uniform(0.18, 0.34)),
-        strap=float(rng.uniform(0.035, 0.06)),
+        strap=float(rng.uniform(0.045, 0.085)),
         material=draw_material(rng, ("nylon", "leather", "canvas")),
         strap_material=draw_material(rng, ("nylon", "leather", "canvas")),
     )
@@ -137,7 +137,7 @@ def _draw_top(rng: np.random.Generator) -> Garment:
         details=_details(rng, odds),
         material=material,
         sleeve_material=other if contrast else material,
-        pattern=draw_pattern(rng, material, plain=0.22),
+        pattern=draw_pattern(rng, material, plain=0.15),
     )
 
 
@@ -158,7 +158,7 @@ def _draw_outer(rng: np.random.Generator) -> Garment:
         details=_details(rng, odds),
         material=material,
         sleeve_material=other if contrast else material,
-        pattern=draw_pattern(rng, material, plain=0.35),
+        pattern=draw_pattern(rng, material, plain=0.25),
     )
 
 
@@ -172,7 +172,7 @@ def _draw_bottom(rng: np.random.Generator, top: Garment) -> Garment:
         "dress": (0.26, 0.92),
     }[kind]
     own = draw_material(rng, ("denim", "cotton", "polyester", "wool", "linen"))
-    own_pattern = draw_pattern(rng, own, plain=0.45)
+    own_pattern = draw_pattern(rng, own, plain=0.35)
     dress = kind == "dress"
     return Garment(
         kind="skirt" if dress else kind,
@@ -201,7 +201,7 @@ def _draw_shoes(rng: np.random.Generator) -> Shoes:
 
 
 def _draw_hat(rng: np.random.Generator) -> Hat:
-    kind = ("cap", "beanie", "brim")[int(rng.integers(3))] if rng.random() < 0.38 else "none"
+    kind = ("cap", "beanie", "brim")[int(rng.integers(3))] if rng.random() < 0.5 else "none"
     return Hat(
         kind, float(rng.uniform(0.85, 1.25)), draw_material(rng, ("cotton", "wool", "nylon"))
     )
