@@ -58,6 +58,11 @@ class CropEmbedder:
                 for task in tasks:
                     task.cancel()
 
+    @property
+    def waiting(self) -> int:
+        """Decoded crops that the encoder has not taken yet."""
+        return len(self._queue)
+
     def close(self) -> None:
         """Finish what is under way and stop the threads."""
         self._decoders.shutdown()

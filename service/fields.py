@@ -118,14 +118,14 @@ def _storable(value: object, levels: int) -> bool:
 
 
 ModalityName = Literal["visible", "infrared"]
-Name = Annotated[str, BeforeValidator(_name), Field(max_length=MAX_NAME_LENGTH)]
-EntryId = Annotated[str, BeforeValidator(_entry_id), Field(pattern=f"^{_ENTRY_ID.pattern}$")]
+Name = Annotated[str, Field(max_length=MAX_NAME_LENGTH), BeforeValidator(_name)]
+EntryId = Annotated[str, Field(pattern=f"^{_ENTRY_ID.pattern}$"), BeforeValidator(_entry_id)]
 Time = Annotated[datetime, BeforeValidator(_time)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
-TopK = Annotated[int, BeforeValidator(_whole(1, MAX_TOP_K)), Field(ge=1, le=MAX_TOP_K)]
-Limit = Annotated[int, BeforeValidator(_whole(1, MAX_LIMIT)), Field(ge=1, le=MAX_LIMIT)]
-Similarity = Annotated[float, BeforeValidator(_real(-1, 1)), Field(ge=-1, le=1)]
-Rate = Annotated[float, BeforeValidator(_real(0, 1)), Field(ge=0, le=1)]
+TopK = Annotated[int, Field(ge=1, le=MAX_TOP_K), BeforeValidator(_whole(1, MAX_TOP_K))]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_whole(1, MAX_LIMIT))]
+Similarity = Annotated[float, Field(ge=-1, le=1), BeforeValidator(_real(-1, 1))]
+Rate = Annotated[float, Field(ge=0, le=1), BeforeValidator(_real(0, 1))]
 Attributes = Annotated[dict[str, Any], BeforeValidator(_attributes)]
 
 

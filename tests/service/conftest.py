@@ -1,6 +1,7 @@
 """A service over a tiny encoder and a real gallery, spoken to without sockets."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -13,17 +14,28 @@ from tests.service.asgi import AppTransport, running
 from tests.service.fakes import CONFIG, MODEL_ID, TinyEncoder
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> ServiceSettings:
+def small_settings(directory: Path) -> ServiceSettings:
     return ServiceSettings(
-        model=tmp_path / "model",
-        data=tmp_path / "data",
+        model=directory / "model",
+        data=directory / "data",
         max_upload_bytes=200_000,
         max_request_bytes=1_000_000,
         max_pixels=100_000,
         max_files=8,
         max_queue=32,
     )
+
+
+@contextmanager
+def open_gallery(settings: ServiceSettings) -> Iterator[Gallery]:
+    gallery = Gallery.open(settings.data, model_id=MODEL_ID, embedding_dim=CONFIG.embedding_dim)
+    yield gallery
+    gallery.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ServiceSettings:
+    return small_settings(tmp_path)
 
 
 @pytest.fixture
@@ -33,9 +45,8 @@ def encoder() -> TinyEncoder:
 
 @pytest.fixture
 def gallery(settings: ServiceSettings) -> Iterator[Gallery]:
-    gallery = Gallery.open(settings.data, model_id=MODEL_ID, embedding_dim=CONFIG.embedding_dim)
-    yield gallery
-    gallery.close()
+    with open_gallery(settings) as gallery:
+        yield gallery
 
 
 @pytest.fixture
@@ -50,3 +61,16 @@ def transport(
 def http(transport: AppTransport) -> Iterator[httpx.Client]:
     with httpx.Client(transport=transport, base_url="http://service") as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def shared_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service for tests that leave its gallery as it was: empty."""
+    settings = small_settings(tmp_path_factory.mktemp("shared"))
+    with (
+        open_gallery(settings) as gallery,
+        running(create_app(settings, TinyEncoder(), gallery)) as transport,
+        httpx.Client(transport=transport, base_url="http://service") as client,
+    ):
+        yield client
+        assert len(gallery) == 0

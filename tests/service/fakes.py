@@ -42,9 +42,9 @@ class TinyEncoder:
 
 
 def pixels(seed: int) -> NDArray[np.uint8]:
-    """Return a 64 x 32 crop of blocky noise: each seed another person."""
-    blocks = np.random.default_rng(seed).integers(0, 256, (8, 4, 3), dtype=np.uint8)
-    return blocks.repeat(8, axis=0).repeat(8, axis=1)
+    """Return a 32 x 32 crop of blocky noise, the size of the input: each seed another person."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return blocks.repeat(4, axis=0).repeat(4, axis=1)
 
 
 def crop(seed: int, format: str = "PNG") -> bytes:

@@ -1,0 +1,92 @@
+"""`mpanet query`: a ranked table, the service's answer as JSON, one line for an error."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpanet.cli import main
+from service.client import ServiceClient
+from tests.mpanet.serving import service
+from tests.service.fakes import crop
+from tests.service.tiny_artifact import write_tiny_artifact
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    directory = tmp_path_factory.mktemp("service")
+    model = write_tiny_artifact(directory / "tiny").directory
+    with service(model, directory / "data") as running, ServiceClient(running.url) as client:
+        client.enroll(crop(1), "visible", entry_id="a", person_id="ann", camera_id="1")
+        client.enroll(crop(2), "visible", entry_id="b", captured_at="2026-01-01T00:00:00Z")
+        client.enroll(crop(3), "infrared", entry_id="c", person_id="cy", camera_id="3")
+        yield running.url
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    path = tmp_path / "probe.png"
+    path.write_bytes(crop(2))
+    return str(path)
+
+
+def test_a_ranked_table(url: str, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", image, "--modality", "infrared", "--url", url]) == 0
+    head, first, *rest, last = capsys.readouterr().out.splitlines()
+    assert head.split() == [
+        *("rank", "similarity", "person_id", "camera_id", "modality", "captured_at", "entry_id"),
+    ]
+    assert first.split() == ["1", "1.0000", "-", "-", "visible", "2026-01-01T00:00:00Z", "b"]
+    assert len(rest) == 2
+    assert last.startswith("3 of 3 entries, model ")
+
+
+def test_json_is_the_answer_of_the_service(
+    url: str, image: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--modality", "infrared", "--url", url, "--json"]
+    assert main(["query", image, image, *options, "--top-k", "1"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [match["entry_id"] for match in answer["matches"]] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--target-modality", "infrared"], {"c"}),
+        (["--person-id", "ann"], {"a"}),
+        (["--exclude-camera-id", "1"], {"b", "c"}),
+        (["--camera-id", "3"], {"c"}),
+        (["--min-similarity", "0.9"], {"b"}),
+        (["--captured-after", "2025-01-01T00:00:00Z", "--group-by", "person"], {"b"}),
+        (["--captured-before", "2025-01-01T00:00:00Z"], set()),
+    ],
+)
+def test_filters(
+    url: str,
+    image: str,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    expected: set[str],
+) -> None:
+    assert main(["query", image, "--modality", "visible", "--url", url, "--json", *options]) == 0
+    matches = json.loads(capsys.readouterr().out)["matches"]
+    assert {match["entry_id"] for match in matches} == expected
+
+
+def test_errors_are_one_line(
+    url: str, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    for arguments, code, expected in [
+        ([image, "--top-k", "0"], 2, "top_k"),
+        ([str(text)], 2, "unsupported_image"),
+        ([str(tmp_path / "gone.png")], 2, "gone.png"),
+        ([image, "--url", "http://127.0.0.1:9"], 1, "no service answers"),
+    ]:
+        options = ["--modality", "visible", "--url", url]
+        assert main(["query", *options, *arguments]) == code
+        [line] = capsys.readouterr().err.splitlines()
+        assert expected in line

@@ -1,0 +1,246 @@
+"""Querying, embedding and comparing over HTTP."""
+
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.service.claims import fields_of, problem_of
+from tests.service.fakes import MODEL_ID, crop, pixels
+from tests.service.test_gallery_routes import enrol
+
+QUERY_FIELDS = {"query_id", "model_id", "gallery_size", "timings_ms", "matches"}
+MATCH_FIELDS = {
+    "rank",
+    "entry_id",
+    "person_id",
+    "camera_id",
+    "modality",
+    "captured_at",
+    "similarity",
+    "probability",
+    "crop_url",
+}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def direction(seed: int) -> NDArray[np.float64]:
+    """Embed a crop by hand."""
+    flat = ((pixels(seed) / 255 - MEAN) / STD).transpose(2, 0, 1).ravel()
+    unit: NDArray[np.float64] = flat / np.linalg.norm(flat)
+    return unit
+
+
+def query(http: httpx.Client, *seeds: int, **fields: str) -> dict[str, Any]:
+    response = http.post(
+        "/query",
+        files=[("file", crop(seed)) for seed in seeds],
+        data={"modality": "infrared", **fields},
+    )
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert isinstance(answer, dict)
+    return answer
+
+
+def found(answer: dict[str, Any]) -> list[str]:
+    return [match["entry_id"] for match in answer["matches"]]
+
+
+@pytest.fixture
+def enrolled(http: httpx.Client) -> httpx.Client:
+    enrol(http, 1, entry_id="a", person_id="p", camera_id="1", captured_at="2026-01-01T00:00:00Z")
+    enrol(http, 2, entry_id="b", person_id="q", camera_id="2", captured_at="2026-01-02T00:00:00Z")
+    enrol(http, 3, entry_id="c", person_id="q", camera_id="2")
+    http.post("/gallery", files={"file": crop(4)}, data={"modality": "infrared", "entry_id": "d"})
+    return http
+
+
+def test_the_same_crop_comes_back_first(enrolled: httpx.Client) -> None:
+    answer = query(enrolled, 2)
+    assert set(answer) == QUERY_FIELDS
+    assert answer["model_id"] == MODEL_ID
+    assert answer["gallery_size"] == 4
+    assert set(answer["timings_ms"]) == {"decode", "queue", "embed", "search", "rerank"}
+    assert all(value >= 0 for value in answer["timings_ms"].values())
+    first = answer["matches"][0]
+    assert set(first) == MATCH_FIELDS
+    assert (first["entry_id"], first["rank"], first["probability"]) == ("b", 1, None)
+    assert first["similarity"] == pytest.approx(1, abs=1e-3)
+    assert first["crop_url"] == "/gallery/b/crop"
+    assert [match["rank"] for match in answer["matches"]] == [1, 2, 3, 4]
+
+
+def test_similarity_is_the_cosine_of_the_embeddings(enrolled: httpx.Client) -> None:
+    by_id = {m["entry_id"]: m["similarity"] for m in query(enrolled, 1)["matches"]}
+    for entry_id, seed in [("a", 1), ("b", 2), ("c", 3), ("d", 4)]:
+        assert by_id[entry_id] == pytest.approx(direction(1) @ direction(seed), abs=2e-3)
+
+
+def test_several_crops_are_averaged_to_one_direction(enrolled: httpx.Client) -> None:
+    mean = direction(1) + direction(2)
+    mean /= np.linalg.norm(mean)
+    by_id = {m["entry_id"]: m["similarity"] for m in query(enrolled, 1, 2)["matches"]}
+    assert by_id["a"] == pytest.approx(mean @ direction(1), abs=2e-3)
+    assert by_id["c"] == pytest.approx(mean @ direction(3), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"top_k": "1"}, {"b"}),
+        ({"target_modality": "infrared"}, {"d"}),
+        ({"target_modality": "visible"}, {"a", "b", "c"}),
+        ({"target_modality": "any", "top_k": "1000"}, {"a", "b", "c", "d"}),
+        ({"camera_id": "2"}, {"b", "c"}),
+        ({"exclude_camera_id": "2"}, {"a", "d"}),
+        ({"person_id": "p"}, {"a"}),
+        ({"captured_after": "2026-01-01T12:00:00Z"}, {"b"}),
+        ({"captured_before": "2026-01-01T12:00:00Z"}, {"a"}),
+        ({"min_similarity": "0.99"}, {"b"}),
+        ({"group_by": "entry", "rerank": "false", "explain": "false"}, {"a", "b", "c", "d"}),
+        ({"person_id": "nobody"}, set()),
+    ],
+)
+def test_what_a_query_may_ask_for(
+    enrolled: httpx.Client, fields: dict[str, str], expected: set[str]
+) -> None:
+    assert set(found(query(enrolled, 2, **fields))) == expected
+
+
+def test_grouped_by_person_each_comes_once(enrolled: httpx.Client) -> None:
+    people = [m["person_id"] for m in query(enrolled, 2, group_by="person")["matches"]]
+    assert people[0] == "q"
+    assert people.count("q") == 1
+
+
+@pytest.mark.parametrize(
+    "fields", [{"rerank": "true"}, {"explain": "true"}, {"max_false_accept_rate": "0.01"}]
+)
+def test_what_is_not_built_yet_says_so(shared_http: httpx.Client, fields: dict[str, str]) -> None:
+    response = shared_http.post(
+        "/query", files={"file": crop(1)}, data={"modality": "visible", **fields}
+    )
+    problem = problem_of(response, 422, "not_available_yet")
+    assert next(iter(fields)) in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("top_k", "0"),
+        ("top_k", "1001"),
+        ("top_k", "-1"),
+        ("top_k", "ten"),
+        ("top_k", "1.0"),
+        ("top_k", ""),
+        ("top_k", "9" * 5000),
+        ("target_modality", "thermal"),
+        ("group_by", "camera"),
+        ("rerank", "yes"),
+        ("explain", "1"),
+        ("min_similarity", "2"),
+        ("min_similarity", "nan"),
+        ("min_similarity", "inf"),
+        ("max_false_accept_rate", "-0.1"),
+        ("captured_after", "2026-01-01"),
+        ("captured_after", "2026-01-01T00:00:00"),
+        ("captured_after", "2026-13-01T00:00:00Z"),
+        ("captured_before", "0001-01-01T00:00:00+23:59"),
+        ("captured_before", "1700000000"),
+        ("person_id", ""),
+        ("person_id", "a\x00b"),
+        ("camera_id", "x" * 129),
+        ("exclude_camera_id", "line\nbreak"),
+        ("modality", "Visible"),
+        ("threshold", "0.5"),
+    ],
+)
+def test_a_query_with_a_bad_field_names_it(
+    shared_http: httpx.Client, field: str, value: str
+) -> None:
+    data = {"modality": "visible", field: value}
+    response = shared_http.post("/query", files={"file": crop(1)}, data=data)
+    problem = problem_of(response, 422, "invalid_fields")
+    assert fields_of(problem) == {field}
+
+
+def test_a_message_says_what_was_expected_and_what_came(shared_http: httpx.Client) -> None:
+    response = shared_http.post(
+        "/query", files={"file": crop(1)}, data={"modality": "ir", "top_k": "0", "topk": "5"}
+    )
+    problem = problem_of(response, 422, "invalid_fields")
+    by_field = {error["field"]: error for error in problem["errors"]}
+    assert by_field["modality"]["expected"] == "'visible' or 'infrared'"
+    assert by_field["modality"]["came"] == "'ir'"
+    assert by_field["top_k"]["expected"] == "a whole number from 1 to 1000"
+    assert "top_k" in by_field["topk"]["expected"]
+    assert "file" in by_field["topk"]["expected"]
+    for error in problem["errors"]:
+        assert error["expected"] in problem["detail"]
+
+
+def test_an_embedding_has_length_one(shared_http: httpx.Client) -> None:
+    response = shared_http.post("/embed", files={"file": crop(5)}, data={"modality": "infrared"})
+    assert response.status_code == 200
+    body = response.json()
+    assert set(body) == {"model_id", "embedding", "dimension"}
+    assert body["model_id"] == MODEL_ID
+    assert body["dimension"] == len(body["embedding"]) == 3072
+    assert np.allclose(body["embedding"], direction(5), atol=1e-5)
+
+
+@pytest.mark.parametrize("modality", [["visible"], ["visible", "infrared"]])
+def test_the_parts_of_a_comparison_sum_to_the_cosine(
+    shared_http: httpx.Client, modality: list[str]
+) -> None:
+    response = shared_http.post(
+        "/compare", files=[("file", crop(1)), ("file", crop(2))], data={"modality": modality}
+    )
+    assert response.status_code == 200
+    body = response.json()
+    assert set(body) == {"model_id", "similarity", "probability", "patterns"}
+    assert body["probability"] is None
+    assert body["similarity"] == pytest.approx(direction(1) @ direction(2), abs=1e-5)
+    names = [part["pattern"] for part in body["patterns"]]
+    assert names == ["pattern_1", "pattern_2", "pattern_3", "pattern_4", "pattern_5", "global"]
+    parts = (direction(1) * direction(2)).reshape(6, 512).sum(axis=1)
+    assert np.allclose([part["similarity"] for part in body["patterns"]], parts, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("files", "modality", "field"),
+    [
+        (1, ["visible"], "file"),
+        (3, ["visible"], "file"),
+        (2, [], "modality"),
+        (2, ["visible"] * 3, "modality"),
+        (2, ["visible", "x"], "modality.1"),
+    ],
+)
+def test_a_comparison_needs_two_crops_and_their_modality(
+    shared_http: httpx.Client, files: int, modality: list[str], field: str
+) -> None:
+    response = shared_http.post(
+        "/compare", files=[("file", crop(1))] * files, data={"modality": modality}
+    )
+    assert fields_of(problem_of(response, 422, "invalid_fields")) == {field}
+
+
+def test_more_crops_than_allowed_are_refused(shared_http: httpx.Client) -> None:
+    response = shared_http.post(
+        "/query", files=[("file", crop(1))] * 9, data={"modality": "visible"}
+    )
+    problem = problem_of(response, 422, "invalid_fields")
+    assert problem["errors"][0]["expected"] == "1 to 8 image file(s)"
+
+
+def test_one_bad_crop_among_several_refuses_the_query(shared_http: httpx.Client) -> None:
+    response = shared_http.post(
+        "/query",
+        files=[("file", crop(1)), ("file", b"text")],
+        data={"modality": "visible"},
+    )
+    problem_of(response, 415, "unsupported_image")
