@@ -80,9 +80,9 @@ class ImageLimits:
 def read_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
     """Decode JPEG, PNG, WebP, BMP or TIFF to 8-bit RGB, upright.
 
-    The first frame of several; EXIF orientation is applied (broken EXIF: as stored); transparent
-    parts become black; one-channel images deeper than 8 bits go through `tone_map`. `limits`
-    defaults to `ImageLimits()`; bytes and pixels are checked on the header alone.
+    The first frame of several, without its metadata. EXIF orientation is applied (broken EXIF: as
+    stored); transparent parts become black; one-channel images deeper than 8 bits go through
+    `tone_map`. `limits` defaults to `ImageLimits()`; they are checked on the header alone.
 
     Raises:
         UnsupportedImageError: not one of the five formats.
@@ -103,7 +103,9 @@ def read_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
         with open_image(data, name) as image:
             _check_size(image, limits)
             image.load()
-            return _upright(_to_rgb(image), image)
+            upright = _upright(_to_rgb(image), image)
+            upright.info = {}  # an EXIF block left here could turn the image a second time
+            return upright
     except DECODING_ERRORS as error:
         reason = str(error) or type(error).__name__
         raise UndecodableImageError(f"cannot decode the {name} image: {reason}") from error
