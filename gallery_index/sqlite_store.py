@@ -56,6 +56,8 @@ class SQLiteStore:
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=5.0
         )
+        # Damaged text must reach the checksum, not fail on the way to it.
+        self._connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
         try:
             with self._reported():
                 self._configure()
@@ -213,6 +215,8 @@ class SQLiteStore:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise StorageFullError(f"no room to write {self._path}: {error}") from error
+            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # our SQL is right: a table is not
+                raise GalleryCorruptError(f"{self._path} is damaged: {error}") from error
             raise StoreUnavailableError(f"{self._path} does not answer: {error}") from error
         except sqlite3.DatabaseError as error:
             raise GalleryCorruptError(f"{self._path} is damaged: {error}") from error

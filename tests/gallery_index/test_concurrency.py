@@ -1,0 +1,46 @@
+"""Many threads on one gallery: every answer is one that some moment could give."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from gallery_index.records import Added, EntryFilter
+from tests.gallery_index.places import Place, enrolled, ids, new, vector
+
+
+def test_searches_beside_writes_see_whole_entries(sqlite_place: Place) -> None:
+    gallery = sqlite_place.open()
+    enrolled(gallery, *[new(seed) for seed in range(20)])
+
+    def write(start: int) -> None:
+        for seed in range(start, start + 30):
+            enrolled(gallery, new(seed))
+            if seed % 3 == 0:
+                gallery.delete(f"e{seed}")
+            if seed % 10 == 0:
+                gallery.snapshot()
+
+    def read(seed: int) -> None:
+        for _ in range(60):
+            best, *rest = gallery.search(vector(seed), top_k=50)
+            assert best.entry.entry_id == f"e{seed}"
+            assert [m.similarity for m in rest] == sorted([m.similarity for m in rest])[::-1]
+            page = gallery.list(EntryFilter(), limit=20)
+            assert ids(page.entries) == [f"e{number}" for number in range(20)]
+
+    with ThreadPoolExecutor(6) as threads:
+        writers = [threads.submit(write, 1000 * number) for number in (1, 2, 3)]
+        readers = [threads.submit(read, seed) for seed in (3, 4, 5)]
+        for future in [*writers, *readers]:
+            future.result()
+    assert len(gallery) == 20 + 3 * 20
+    assert gallery.verify().problems == []
+    assert gallery.stats().damaged_rows == 0
+
+
+def test_one_id_sent_by_many_at_once_is_enrolled_once(place: Place) -> None:
+    gallery = place.open()
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda _: gallery.add([new(1)]), range(16)))
+    added = [result for (result,) in results if isinstance(result, Added)]
+    assert len(added) == 16
+    assert sum(not result.replayed for result in added) == 1
+    assert len(gallery) == 1

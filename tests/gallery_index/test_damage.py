@@ -1,0 +1,175 @@
+"""Flipped bits and cut-off files: found and named, or mended; never a wrong or empty answer."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gallery_index.errors import GalleryCorruptError, GalleryError
+from gallery_index.gallery import Gallery
+from gallery_index.records import EntryFilter, GalleryEntry, VerificationReport
+from gallery_index.verification import verify_directory
+from tests.gallery_index.places import Place, enrolled, ids, new, vector
+
+ANY = EntryFilter()
+HEADER = 4096
+COUNT = 12
+Answer = tuple[list[GalleryEntry], list[tuple[str, float]]]
+
+
+@pytest.fixture
+def filled(sqlite_place: Place) -> Place:
+    """A closed gallery of twelve entries, one deleted, with a snapshot."""
+    gallery = sqlite_place.open()
+    enrolled(gallery, *[new(seed, person_id=f"p{seed % 3}") for seed in range(COUNT)])
+    gallery.delete("e5")
+    gallery.close()
+    return sqlite_place
+
+
+def flip(path: Path, offset: int, bit: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def answer(gallery: Gallery) -> Answer:
+    found = gallery.search(vector(3), top_k=COUNT)
+    for entry in gallery.list(ANY).entries:
+        assert gallery.crop(entry.entry_id)[0] == f"crop {entry.entry_id[1:]}".encode()
+    return gallery.list(ANY).entries, [(m.entry.entry_id, m.similarity) for m in found]
+
+
+def verified(place: Place) -> VerificationReport:
+    return verify_directory(place.directory)
+
+
+def files_of(place: Place) -> Iterator[Path]:
+    for path in sorted(place.directory.rglob("*")):
+        if path.is_file():
+            yield path
+
+
+@pytest.mark.parametrize("pattern", ["vectors.bin", "metadata.sqlite", "snapshots/*", "crops/*/*"])
+def test_no_flipped_bit_changes_an_answer(filled: Place, pattern: str) -> None:
+    expected = answer(filled.open())
+    filled.close()
+    rng = np.random.default_rng(1)
+    noticed = 0
+    for path in sorted(filled.directory.glob(pattern)):
+        sound = path.read_bytes()
+        for offset in rng.integers(0, len(sound), 25 if len(sound) > 100 else 4):
+            flip(path, int(offset), int(rng.integers(8)))
+            try:
+                found = answer(filled.open())
+            except GalleryError:
+                noticed += 1
+            else:
+                assert found == expected, (path, offset)
+            filled.close()
+            for left in filled.directory.glob("metadata.sqlite-*"):
+                left.unlink()
+            path.write_bytes(sound)
+    assert noticed or pattern in ("vectors.bin", "snapshots/*")
+
+
+@pytest.mark.parametrize("pattern", ["vectors.bin", "metadata.sqlite", "snapshots/*", "crops/*/*"])
+def test_no_cut_off_file_changes_an_answer(filled: Place, pattern: str) -> None:
+    expected = answer(filled.open())
+    filled.close()
+    for path in sorted(filled.directory.glob(pattern)):
+        sound = path.read_bytes()
+        for size in (0, 1, len(sound) // 2, len(sound) - 1):
+            os.truncate(path, size)
+            refusal = ""
+            try:
+                assert answer(filled.open()) == expected, (path, size)
+            except GalleryError as error:
+                refusal = str(error)
+            assert not refusal or str(filled.directory) in refusal
+            filled.close()
+            for left in filled.directory.glob("metadata.sqlite-*"):
+                left.unlink()
+            path.write_bytes(sound)
+
+
+def test_a_damaged_row_is_named_by_verify(filled: Place) -> None:
+    row_size = (filled.file("vectors.bin").stat().st_size - HEADER) // COUNT
+    flip(filled.file("vectors.bin"), HEADER + 7 * row_size + row_size - 1)
+    (problem,) = verified(filled).problems
+    assert "vectors.bin: row 7 (entry 'e7') fails its checksum" in problem
+
+
+def test_a_damaged_row_without_a_snapshot_stops_the_opening_and_is_named(filled: Place) -> None:
+    for path in filled.directory.glob("snapshots/*"):
+        path.unlink()
+    row_size = (filled.file("vectors.bin").stat().st_size - HEADER) // COUNT
+    flip(filled.file("vectors.bin"), HEADER + 7 * row_size + row_size - 1)
+    with pytest.raises(GalleryCorruptError, match=r"vectors\.bin: row 7 \(entry 'e7'\)"):
+        filled.open()
+
+
+def test_a_damaged_row_is_answered_from_memory_and_mended_by_rebuild(filled: Place) -> None:
+    gallery = filled.open()
+    before = answer(gallery)
+    row_size = gallery._files.vectors.row_size
+    flip(filled.file("vectors.bin"), HEADER + 3 * row_size + row_size - 1)
+    assert answer(gallery) == before
+    assert gallery.stats().damaged_rows == 1
+    assert len(gallery.verify().problems) == 1
+    assert gallery.rebuild() == 1
+    assert gallery.verify().problems == []
+    assert gallery.stats().damaged_rows == 0
+    assert answer(gallery) == before
+
+
+def test_rows_in_the_wrong_place_are_noticed(filled: Place) -> None:
+    path = filled.file("vectors.bin")
+    data = bytearray(path.read_bytes())
+    size = (len(data) - HEADER) // COUNT
+    first, second = HEADER, HEADER + size
+    data[first : second + size] = data[second : second + size] + data[first:second]
+    path.write_bytes(data)
+    problems = verified(filled).problems
+    assert any("row 0 (entry 'e0') holds row 1" in text for text in problems)
+
+
+def test_a_row_that_was_deleted_but_not_erased_is_named(filled: Place) -> None:
+    row_size = (filled.file("vectors.bin").stat().st_size - HEADER) // COUNT
+    flip(filled.file("vectors.bin"), HEADER + 5 * row_size)
+    assert any("row 5 was deleted, but not erased" in text for text in verified(filled).problems)
+
+
+@pytest.mark.parametrize("harm", ["flip", "unlink"])
+def test_a_damaged_or_missing_crop_is_named(filled: Place, harm: str) -> None:
+    gallery = filled.open()
+    path = gallery._files.crops.path("e2")
+    flip(path, 0) if harm == "flip" else path.unlink()
+    with pytest.raises(GalleryCorruptError, match="'e2'"):
+        gallery.crop("e2")
+    filled.close()
+    (problem,) = verified(filled).problems
+    assert "'e2'" in problem
+    assert path.name in problem
+
+
+def test_a_damaged_snapshot_is_named_not_used_and_replaced(filled: Place) -> None:
+    flip(filled.file("snapshots/*.index"), 200)
+    (problem,) = verified(filled).problems
+    assert "snapshots" in problem
+    gallery = filled.open()
+    assert ids(gallery.search(vector(3), top_k=1)) == ["e3"]
+    gallery.rebuild()
+    gallery.close()
+    assert verified(filled).problems == []
+
+
+def test_a_sound_gallery_verifies_and_is_left_as_it_was(filled: Place) -> None:
+    before = {path: path.read_bytes() for path in files_of(filled) if path.name != "lock"}
+    report = verified(filled)
+    assert report.ok
+    assert (report.entries, report.crops, report.rows) == (COUNT - 1, COUNT - 1, COUNT)
+    assert report.index_positions == COUNT
+    assert {path: path.read_bytes() for path in files_of(filled) if path.name != "lock"} == before
