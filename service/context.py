@@ -37,8 +37,8 @@ class ServiceContext:
     model: ModelFacts
 
 
-def context_of(request: Request) -> ServiceContext:
-    """Return the parts of the service that a request came to."""
+async def context_of(request: Request) -> ServiceContext:
+    """Return the parts of the service that a request came to (async: no thread is needed)."""
     context = request.app.state.context
     assert isinstance(context, ServiceContext)
     return context

@@ -17,7 +17,7 @@ from service.errors import EncoderFailedError, QueueFullError
 from service.settings import ServiceSettings
 from tests.service.fakes import TinyEncoder, TinyEncoding, crop
 
-LONG_S = 30
+LONG_S = 60
 
 
 class HeldEncoder(TinyEncoder):
