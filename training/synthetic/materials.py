@@ -1,6 +1,7 @@
 """What cloth is made of: colour, near-infrared reflectance and woven or dyed pattern.
 
-Colour and near-infrared reflectance are drawn apart: a dye says nothing about the fibre below it.
+Within a fabric, colour and near-infrared reflectance are drawn apart: a dye is all but transparent
+there.
 Owns the draws of a fabric and of its pattern; how a pattern looks on a body is `surface`'s.
 """
 
@@ -14,24 +15,29 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Fabric:
-    """How a kind of cloth behaves: infrared mean and spread, weave, folds, gloss (all 0..1)."""
+    """How a kind of cloth behaves: infrared mean and spread, weave, folds, gloss (all 0..1).
+
+    `lightness` is the range of dyes it is sold in: leather is dark and linen light, as in the
+    street. Within a fabric, dye and near-infrared reflectance are drawn apart.
+    """
 
     infrared: float
     infrared_spread: float
     weave: float
     fold: float
     gloss: float
+    lightness: tuple[float, float]
 
 
 FABRICS: dict[str, Fabric] = {
-    "cotton": Fabric(0.62, 0.20, 0.02, 0.9, 0.0),
-    "polyester": Fabric(0.72, 0.20, 0.01, 0.7, 0.12),
-    "wool": Fabric(0.48, 0.18, 0.07, 0.5, 0.0),
-    "denim": Fabric(0.45, 0.16, 0.05, 0.8, 0.0),
-    "leather": Fabric(0.20, 0.10, 0.01, 0.6, 0.4),
-    "nylon": Fabric(0.55, 0.24, 0.01, 1.0, 0.25),
-    "linen": Fabric(0.75, 0.15, 0.06, 1.0, 0.0),
-    "canvas": Fabric(0.40, 0.20, 0.05, 0.4, 0.0),
+    "cotton": Fabric(0.66, 0.18, 0.02, 0.9, 0.0, (0.06, 0.95)),
+    "polyester": Fabric(0.70, 0.20, 0.01, 0.7, 0.12, (0.06, 0.95)),
+    "wool": Fabric(0.40, 0.15, 0.07, 0.5, 0.0, (0.08, 0.65)),
+    "denim": Fabric(0.42, 0.12, 0.05, 0.8, 0.0, (0.15, 0.55)),
+    "leather": Fabric(0.18, 0.07, 0.01, 0.6, 0.4, (0.04, 0.35)),
+    "nylon": Fabric(0.55, 0.24, 0.01, 1.0, 0.25, (0.05, 0.90)),
+    "linen": Fabric(0.82, 0.09, 0.06, 1.0, 0.0, (0.55, 0.97)),
+    "canvas": Fabric(0.40, 0.20, 0.05, 0.4, 0.0, (0.10, 0.80)),
 }
 
 PATTERNS: tuple[str, ...] = (
@@ -75,10 +81,10 @@ class Pattern:
     second: Material
 
 
-def draw_colour(rng: np.random.Generator) -> RGB:
+def draw_colour(rng: np.random.Generator, lightness: tuple[float, float]) -> RGB:
     """Draw the colour of a garment: greys and darks are common, as in the street."""
     saturation = rng.uniform(0.0, 0.12) if rng.random() < 0.4 else rng.uniform(0.25, 0.9)
-    value = 0.06 + 0.86 * rng.random() ** 1.3
+    value = lightness[0] + (lightness[1] - lightness[0]) * rng.random() ** 1.2
     red, green, blue = colorsys.hsv_to_rgb(rng.random(), saturation, value)
     return red, green, blue
 
@@ -88,7 +94,7 @@ def draw_material(rng: np.random.Generator, fabrics: tuple[str, ...]) -> Materia
     fabric = fabrics[int(rng.integers(len(fabrics)))]
     kind = FABRICS[fabric]
     infrared = float(np.clip(rng.normal(kind.infrared, kind.infrared_spread), 0.10, 0.95))
-    return Material(fabric, draw_colour(rng), infrared)
+    return Material(fabric, draw_colour(rng, kind.lightness), infrared)
 
 
 def draw_pattern(rng: np.random.Generator, material: Material, plain: float) -> Pattern:
@@ -100,7 +106,7 @@ def draw_pattern(rng: np.random.Generator, material: Material, plain: float) -> 
         angle=float(
             rng.choice([0.0, 0.0, np.pi / 2, rng.uniform(0.3, 1.2), -rng.uniform(0.3, 1.2)])
         ),
-        period=float(rng.uniform(0.085, 0.25)),
+        period=float(rng.uniform(0.10, 0.30)),
         duty=float(rng.uniform(0.3, 0.65)),
         offset=float(rng.random()),
         structural=structural,
@@ -109,12 +115,12 @@ def draw_pattern(rng: np.random.Generator, material: Material, plain: float) -> 
 
 
 def _contrasting(rng: np.random.Generator, material: Material, structural: bool) -> Material:
-    visible = draw_colour(rng)
-    if abs(sum(visible) - sum(material.visible)) < 0.75:
-        shift = 0.45 if sum(material.visible) < 1.4 else -0.4
+    visible = draw_colour(rng, (0.06, 0.95))
+    if abs(sum(visible) - sum(material.visible)) < 1.0:
+        shift = 0.5 if sum(material.visible) < 1.4 else -0.45
         red, green, blue = (min(max(c + shift, 0.03), 0.97) for c in material.visible)
         visible = (red, green, blue)
-    step = rng.uniform(0.25, 0.5)
+    step = rng.uniform(0.35, 0.6)
     sign = 1.0 if material.infrared < rng.uniform(0.35, 0.65) else -1.0
     scale = 1.0 if structural else 0.08
     infrared = float(np.clip(material.infrared + sign * step * scale, 0.06, 0.98))

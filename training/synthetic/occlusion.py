@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-OCCLUDED_SHARE = 0.17
+OCCLUDED_SHARE = 0.15
 """Probability that something stands in front of a person."""
 
 

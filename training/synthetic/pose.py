@@ -79,8 +79,8 @@ def draw_gait(rng: np.random.Generator) -> Gait:
     walking = rng.random() < 0.8
     return Gait(
         phase=float(rng.uniform(0, 2 * np.pi)),
-        stride=float(rng.uniform(0.2, 0.48)) if walking else 0.03,
-        swing=float(rng.uniform(0.1, 0.5)) if walking else 0.05,
+        stride=float(rng.uniform(0.12, 0.40)) if walking else 0.03,
+        swing=float(rng.uniform(0.1, 0.42)) if walking else 0.05,
         elbow=float(rng.uniform(0.1, 0.6)),
         spread=float(rng.uniform(0.08, 0.2)),
         head_turn=float(rng.normal(0, 0.25)),

@@ -74,7 +74,7 @@ def _render(person: Person | None, camera: Camera, rng: np.random.Generator) -> 
     _ground_shadow(scene, frame)
     infrared = camera.modality == "infrared"
     if infrared:
-        scene = scene[:, :, :1] * np.float32(streams[1].uniform(0.45, 0.95))
+        scene = scene[:, :, :1] * np.float32(streams[1].uniform(0.2, 0.55))
     mask = np.zeros(frame.canvas, np.bool_)
     if person is not None:
         mask = _paint(person, scene, frame, infrared, streams[2], streams[3])
@@ -93,7 +93,7 @@ def _draw_frame(camera: Camera, rng: np.random.Generator) -> _Frame:
     tall = int(rng.integers(160, 261))
     aspect = rng.uniform(2.0, 2.9)
     wide = round(tall / aspect)
-    yaw = camera.yaws[int(rng.integers(len(camera.yaws)))] + rng.normal(0, 0.4)
+    yaw = camera.yaws[int(rng.integers(len(camera.yaws)))] + rng.normal(0, 0.3)
     return _Frame(
         size=(tall, wide),
         canvas=(CANVAS_HEIGHT, round(CANVAS_HEIGHT / aspect)),
