@@ -1,14 +1,54 @@
 """`mpanet train`: train MPANet on a dataset."""
 
 import argparse
+import sys
+from pathlib import Path
 
-from mpanet.errors import CommandError
+from mpanet.errors import CommandError, reported
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mpanet train`."""
+    parser.add_argument("--dataset", required=True, choices=["sysu-mm01", "regdb", "manifest"])
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="its folder")
+    parser.add_argument(
+        "--recipe", required=True, metavar="NAME", help="a bundled recipe, or a .toml file"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the run's folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and augmentation")
+    parser.add_argument(
+        "--split", type=int, default=1, choices=range(1, 11), metavar="1..10", help="of RegDB"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `mpanet train`."""
-    raise CommandError("not built yet")
+    from training.datasets.readers import read_dataset
+    from training.errors import TrainingError
+    from training.recipe import load_recipe, recipe_name
+
+    with reported(TrainingError):
+        config = load_recipe(args.recipe)
+        dataset = read_dataset(args.dataset, args.data, split=args.split)
+        from training.run import train
+
+        try:
+            result = train(
+                dataset,
+                config,
+                args.out,
+                recipe=recipe_name(args.recipe),
+                seed=args.seed,
+                resume=args.resume,
+            )
+        except KeyboardInterrupt:
+            raise CommandError(
+                f"interrupted; {args.out} keeps the last whole epoch, --resume goes on from there",
+                exit_code=130,
+            ) from None
+    if result.val_rank1 is not None:
+        print(f"held-out identities: rank-1 {result.val_rank1:.1f} %, mAP {result.val_map:.1f} %")
+    print(f"trained in {result.minutes:.1f} minutes; weights: {result.last}")
+    print(f"next: mpanet export --weights {result.last} --out MODEL_DIR", file=sys.stderr)
+    return 0

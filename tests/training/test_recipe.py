@@ -1,0 +1,85 @@
+"""Recipes: strict reading, and what the bundled ones say."""
+
+from pathlib import Path
+
+import pytest
+
+from training.errors import RecipeError
+from training.recipe import bundled_recipes, load_recipe, recipe_name
+
+MINIMAL = """
+[network]
+backbone = "resnet18"
+image_size = [64, 32]
+num_patterns = 2
+[batch]
+persons = 4
+images_per_person = 4
+[optimizer]
+learning_rate = 1e-3
+[schedule]
+epochs = 2
+"""
+
+
+def _write(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_every_bundled_recipe_reads() -> None:
+    assert {"demo", "mpanet"} <= set(bundled_recipes())
+    for name in bundled_recipes():
+        load_recipe(name)
+
+
+def test_recipe_mpanet_is_what_the_reference_runs() -> None:
+    config = load_recipe("mpanet")
+    losses = config.losses
+    assert (config.network.backbone, config.network.image_size) == ("resnet50", (384, 128))
+    assert (config.batch.persons, config.batch.images_per_person) == (16, 8)
+    assert (config.optimizer.learning_rate, config.optimizer.weight_decay) == (3.5e-4, 5e-4)
+    assert (config.schedule.epochs, config.schedule.milestones) == (140, (80, 120))
+    assert losses.modality_identity_twice
+    assert losses.mutual_own_is_target
+    assert losses.mean_rate_decays
+    assert (losses.mutual, losses.modality_identity, losses.separation) == (2.5, 0.5, 0.5)
+    assert (losses.center_margin, losses.mean_rate) == (0.7, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("warmup = 3\n", "schedule.warmup: Extra inputs"),
+        ("[losses]\ncenter_claster = 1.0\n", "losses.center_claster: Extra inputs"),
+        ('[augmentation]\nflip = "often"\n', "augmentation.flip: "),
+        ("[augmentation]\nflip = 1.5\n", "augmentation.flip: "),
+        ('decay = "cosine"\nmilestones = [1]\n', "milestones belong to decay"),
+        ("epochs = ", "not TOML"),
+    ],
+)
+def test_a_bad_recipe_is_refused_with_file_and_key(tmp_path: Path, more: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(_write(tmp_path, MINIMAL + more))
+    assert "mine.toml" in str(caught.value)
+
+
+def test_odd_images_per_person_are_refused(tmp_path: Path) -> None:
+    text = MINIMAL.replace("images_per_person = 4", "images_per_person = 5")
+    with pytest.raises(RecipeError, match=r"batch\.images_per_person"):
+        load_recipe(_write(tmp_path, text))
+
+
+def test_an_unknown_name_lists_the_recipes() -> None:
+    with pytest.raises(RecipeError, match=r"no recipe 'demonstration'.*demo, mpanet"):
+        load_recipe("demonstration")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"absent\.toml: cannot be read"):
+        load_recipe(str(tmp_path / "absent.toml"))
+
+
+def test_a_recipe_is_called_by_its_stem(tmp_path: Path) -> None:
+    assert recipe_name(str(tmp_path / "mine.toml")) == recipe_name("mine") == "mine"

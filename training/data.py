@@ -1,0 +1,126 @@
+"""From a Dataset to batches: decoded pixels in memory, labels, P x K batches of them.
+
+Checks everything before the first step and reports it at once. Augmentation happens later, on the
+device that trains.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from model.config import Modality
+from training.datasets.checks import identity_problems, incomplete_identities, raise_for
+from training.datasets.pixels import decode_images
+from training.datasets.sample import Dataset, Sample, person_ids, require
+from training.recipe import TrainingConfig
+from training.sampler import PKSampler
+
+
+class Batch(NamedTuple):
+    """Pixels uint8 (N, H, W, 3), labels int64 (N,) from 0, infrared bool (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+    infrared: Tensor
+
+
+@dataclass(frozen=True)
+class LabelledPixels:
+    """A split in memory: pixels uint8 (N, H, W, 3), persons, cameras and modality of each row."""
+
+    pixels: NDArray[np.uint8]
+    person_ids: NDArray[np.int64]
+    camera_ids: NDArray[np.int64]
+    infrared: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains and validates on; `left_out` counts identities dropped by the recipe."""
+
+    train: LabelledPixels
+    validation: LabelledPixels
+    identities: int
+    left_out: int
+
+
+class PixelBatches(TorchDataset[Batch]):
+    """Rows of a split by lists of indices: `dataset[indices]` is a whole batch."""
+
+    def __init__(self, split: LabelledPixels) -> None:
+        _, labels = np.unique(split.person_ids, return_inverse=True)
+        self._pixels = torch.from_numpy(split.pixels)
+        self._labels = torch.from_numpy(labels.astype(np.int64))
+        self._infrared = torch.from_numpy(split.infrared)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Identity of each row, numbered from 0."""
+        values: NDArray[np.int64] = self._labels.numpy()
+        return values
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> Batch:
+        rows = torch.as_tensor(indices)
+        return Batch(self._pixels[rows], self._labels[rows], self._infrared[rows])
+
+
+def load_training_data(dataset: Dataset, config: TrainingConfig) -> TrainingData:
+    """Check and decode what the recipe trains and validates on.
+
+    Raises:
+        DatasetError: one report of identities without one modality and of unreadable images.
+    """
+    require(dataset.train, "train", dataset.root)
+    dataset, left_out = _chosen(dataset, config)
+    problems = [] if left_out else identity_problems(dataset.train)
+    train, broken = decode_images(dataset.train, config.network.image_size, progress="train images")
+    validation, unseen = decode_images(
+        dataset.validation, config.network.image_size, progress="validation images"
+    )
+    raise_for(dataset.root, [*problems, *broken, *unseen])
+    return TrainingData(
+        _labelled(dataset.train, train),
+        _labelled(dataset.validation, validation),
+        len(person_ids(dataset.train)),
+        left_out,
+    )
+
+
+def batches(split: LabelledPixels, config: TrainingConfig, seed: int) -> DataLoader[Batch]:
+    """A loader of P x K batches whose order depends on (seed, epoch) alone."""
+    rows = PixelBatches(split)
+    sampler = PKSampler(
+        rows.labels,
+        split.infrared,
+        persons=config.batch.persons,
+        images_per_person=config.batch.images_per_person,
+        seed=seed,
+    )
+    return DataLoader(rows, sampler=sampler, batch_size=None)
+
+
+def _chosen(dataset: Dataset, config: TrainingConfig) -> tuple[Dataset, int]:
+    """Apply the recipe's choice of identities; returns how many were left out."""
+    if config.train_on_validation:
+        dataset = replace(dataset, train=dataset.train + dataset.validation)
+    if not config.drop_incomplete_identities:
+        return dataset, 0
+    lacking = incomplete_identities(dataset.train)
+    kept = tuple(sample for sample in dataset.train if sample.person_id not in lacking)
+    return replace(dataset, train=kept), len(lacking)
+
+
+def _labelled(samples: Sequence[Sample], pixels: NDArray[np.uint8]) -> LabelledPixels:
+    return LabelledPixels(
+        pixels,
+        np.array([sample.person_id for sample in samples], dtype=np.int64),
+        np.array([sample.camera_id for sample in samples], dtype=np.int64),
+        np.array([sample.modality is Modality.INFRARED for sample in samples], dtype=np.bool_),
+    )

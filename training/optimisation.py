@@ -1,0 +1,29 @@
+"""Optimisers and learning rate schedules, by the names that recipes use."""
+
+import math
+
+from torch.nn import Parameter
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from training.recipe import OptimizerConfig, ScheduleConfig
+
+
+def rate_at(config: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
+    """The factor of the learning rate at a step (from 0), as the recipe's schedule says."""
+    epoch = step / steps_per_epoch
+    if epoch < config.warmup_epochs:
+        return (step + 1) / (config.warmup_epochs * steps_per_epoch)
+    if config.decay == "steps":
+        return 0.1 ** sum(int(epoch) >= milestone for milestone in config.milestones)
+    left = config.epochs - config.warmup_epochs
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - config.warmup_epochs) / left)))
+
+
+def build_optimizer(config: OptimizerConfig, parameters: list[Parameter]) -> Optimizer:
+    """The recipe's optimiser over the parameters given."""
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.name == "sgd":
+        return SGD(parameters, lr=rate, weight_decay=decay, momentum=config.momentum)
+    if config.name == "adamw":
+        return AdamW(parameters, lr=rate, weight_decay=decay)
+    return Adam(parameters, lr=rate, weight_decay=decay)

@@ -1,0 +1,155 @@
+"""TrainingConfig: what a run does, read from a TOML recipe. The one place of training's defaults.
+
+Every deviation of the reference implementation from its paper is a named option here. Unknown keys
+are errors. Knows no torch.
+"""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model.config import MPANetConfig
+from model.preprocessing import PreprocessingConfig
+from training.errors import RecipeError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BatchConfig(_Section):
+    """P identities and K images of each, half of them infrared."""
+
+    persons: int = Field(ge=2)
+    images_per_person: int = Field(ge=2, multiple_of=2)
+
+
+class OptimizerConfig(_Section):
+    """`gradient_clip` is a bound on the norm; 0 is none."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0, default=5e-4)
+    momentum: float = Field(ge=0, lt=1, default=0.9)
+    gradient_clip: float = Field(ge=0, default=0.0)
+
+
+class ScheduleConfig(_Section):
+    """Steps divide the rate by ten after each milestone (epochs); cosine falls to zero.
+
+    The first `half_size_epochs` train on images of half the height and width, at a quarter of
+    the cost.
+    """
+
+    epochs: int = Field(ge=1)
+    decay: Literal["steps", "cosine"] = "steps"
+    milestones: tuple[int, ...] = ()
+    warmup_epochs: float = Field(ge=0, default=0.0)
+    half_size_epochs: int = Field(ge=0, default=0)
+
+
+class LossConfig(_Section):
+    """Weights of the parts, and the reference's deviations as options.
+
+    The identity loss has weight 1. A weight of 0 switches a part off.
+    """
+
+    label_smoothing: float = Field(ge=0, lt=1, default=0.0)
+    center_cluster: float = Field(ge=0, default=1.0)
+    center_margin: float = Field(ge=0, default=0.7)
+    separation: float = Field(ge=0, default=0.5)
+    mutual_learning: bool = True
+    modality_identity: float = Field(ge=0, default=0.5)
+    modality_identity_twice: bool = True
+    mutual: float = Field(ge=0, default=2.5)
+    mutual_own_is_target: bool = True
+    mean_rate: float = Field(gt=0, le=1, default=0.2)
+    mean_rate_decays: bool = True
+
+
+class AugmentationConfig(_Section):
+    """Probabilities are per image; those named `visible_` touch visible images only."""
+
+    flip: float = Field(ge=0, le=1, default=0.5)
+    pad: int = Field(ge=0, default=10)
+    erase: float = Field(ge=0, le=1, default=0.5)
+    erase_area: tuple[float, float] = (0.02, 0.33)
+    visible_grey: float = Field(ge=0, le=1, default=0.0)
+    visible_channel: float = Field(ge=0, le=1, default=0.0)
+    visible_mix: float = Field(ge=0, le=1, default=0.0)
+    contrast: float = Field(ge=0, lt=1, default=0.0)
+    brightness: float = Field(ge=0, lt=1, default=0.0)
+    gamma: float = Field(ge=0, lt=1, default=0.0)
+    noise: float = Field(ge=0, le=1, default=0.0)
+
+
+class TrainingConfig(_Section):
+    """A whole recipe: the network and how it is taught."""
+
+    network: MPANetConfig
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    batch: BatchConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    losses: LossConfig = LossConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    channels_last: bool = True
+    validate_every: int = Field(ge=1, default=1)
+    train_on_validation: bool = False
+    drop_incomplete_identities: bool = False
+
+    @model_validator(mode="after")
+    def _milestones_need_steps(self) -> "TrainingConfig":
+        if self.schedule.milestones and self.schedule.decay != "steps":
+            raise ValueError("schedule.milestones belong to decay = 'steps'")
+        return self
+
+
+def load_recipe(name_or_path: str) -> TrainingConfig:
+    """Read a recipe by the name of a bundled one or by the path of a TOML file.
+
+    Raises:
+        RecipeError: no such recipe, not TOML, an unknown key or an ill-typed value.
+    """
+    text, source = _read(name_or_path)
+    try:
+        return TrainingConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source}: not TOML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'recipe'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise RecipeError(f"{source}: {faults}") from error
+
+
+def bundled_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("training") / "recipes"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def recipe_name(name_or_path: str) -> str:
+    """The name by which a run and its artifact call the recipe."""
+    return Path(name_or_path).stem
+
+
+def _read(name_or_path: str) -> tuple[str, str]:
+    if name_or_path in bundled_recipes():
+        bundled = resources.files("training") / "recipes" / f"{name_or_path}.toml"
+        return bundled.read_text(encoding="utf-8"), f"recipe {name_or_path}"
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        raise RecipeError(
+            f"no recipe {name_or_path!r}: expected a .toml file or one of"
+            f" {', '.join(bundled_recipes())}"
+        )
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
