@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gallery_index.records import EntryFilter, GalleryEntry
 
 _NONE = -1
-_NEVER = np.iinfo(np.int64).min
+_NEVER = np.iinfo(np.int64).min  # before any time
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -124,7 +124,6 @@ class EntryTable:
         captured = self._captured[: self.rows]
         if filter.captured_after is not None:
             mask &= captured >= _microseconds(filter.captured_after)
-            mask &= captured != _NEVER
         if filter.captured_before is not None:
             mask &= captured < _microseconds(filter.captured_before)
             mask &= captured != _NEVER

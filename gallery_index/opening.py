@@ -247,8 +247,6 @@ def extend_index(index: VectorIndex, vectors: VectorFile, table: EntryTable) -> 
                 f" ({len(problems)} of {len(block.rows)} rows read):"
                 " restore the file from a backup; `mpanet gallery verify` lists them all"
             )
-        dead = [place for place, row in enumerate(block.rows) if table.find(int(row)) is None]
-        block.vectors[dead] = 0
         index.add(block.vectors)
 
 

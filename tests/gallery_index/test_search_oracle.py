@@ -120,6 +120,18 @@ def test_the_answer_is_the_same_after_a_restart(sqlite_place: Place) -> None:
     assert ask(sqlite_place.open()) == before
 
 
+def test_ties_that_float32_sums_tell_apart_are_ties(sqlite_place: Place) -> None:
+    # The same numbers in another order: the same similarity to a flat query, but for rounding.
+    dim = 2048
+    gallery = sqlite_place.open(dim=dim)
+    rng = np.random.default_rng(0)
+    numbers = vector(1, dim) + np.float32(0.5)
+    enrolled(gallery, *[new(seed, embedding=rng.permutation(numbers)) for seed in range(150)])
+    found = gallery.search(np.ones(dim, np.float32), top_k=20)
+    assert [m.entry.entry_id for m in found] == [f"e{seed}" for seed in range(20)]
+    assert len({m.similarity for m in found}) == 1
+
+
 @pytest.mark.parametrize("dim", [DIM, 3_584, 14_336])
 def test_candidates_keep_their_recall_at_every_dimension(dim: int) -> None:
     # FAISS FastScan indexes lose it silently above 3,072 dimensions.
