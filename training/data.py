@@ -71,8 +71,10 @@ class PixelBatches(TorchDataset[Batch]):
         return Batch(self._pixels[rows], self._labels[rows], self._infrared[rows])
 
 
-def load_training_data(dataset: Dataset, config: TrainingConfig) -> TrainingData:
-    """Check and decode what the recipe trains and validates on.
+def load_training_data(
+    dataset: Dataset, config: TrainingConfig, *, progress: bool = False
+) -> TrainingData:
+    """Check and decode what the recipe trains and validates on, behind two progress bars if asked.
 
     Raises:
         DatasetError: one report of identities without one modality and of unreadable images.
@@ -80,9 +82,12 @@ def load_training_data(dataset: Dataset, config: TrainingConfig) -> TrainingData
     require(dataset.train, "train", dataset.root)
     dataset, left_out = _chosen(dataset, config)
     problems = [] if left_out else identity_problems(dataset.train)
-    train, broken = decode_images(dataset.train, config.network.image_size, progress="train images")
+    size = config.network.image_size
+    train, broken = decode_images(
+        dataset.train, size, progress="training images" if progress else None
+    )
     validation, unseen = decode_images(
-        dataset.validation, config.network.image_size, progress="validation images"
+        dataset.validation, size, progress="validation images" if progress else None
     )
     raise_for(dataset.root, [*problems, *broken, *unseen])
     return TrainingData(

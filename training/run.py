@@ -64,7 +64,7 @@ def train(
     """
     record = _record(dataset, config, recipe, seed)
     _check_directory(out, record, resume)
-    data = load_training_data(dataset, config)
+    data = load_training_data(dataset, config, progress=progress)
     lightning.seed_everything(seed, verbose=False)
     module = MPANetModule(
         config,

@@ -1,0 +1,77 @@
+"""What a model must beat, measured by the same protocol."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.config import Modality
+from tests.training.layouts import write_crop, write_sysu
+from training.baselines import chance, grey_histograms, raw_pixels
+from training.datasets.sample import Sample
+from training.datasets.sysu_mm01 import read_sysu_mm01
+from training.errors import DatasetError
+from training.evaluation import evaluate_on_regdb, evaluate_on_sysu_mm01, table
+from training.protocols.embedded import normalised
+
+
+def _samples(root: Path, levels: list[int]) -> list[Sample]:
+    samples = []
+    for number, level in enumerate(levels):
+        path = root / f"{number}.png"
+        write_crop(path, level)
+        samples.append(Sample(path, number, 1, Modality.VISIBLE))
+    return samples
+
+
+def test_histograms_tell_grey_levels_apart_by_their_bins(tmp_path: Path) -> None:
+    vectors = grey_histograms(_samples(tmp_path, [0, 1, 200]))
+    np.testing.assert_allclose(vectors @ vectors.T, [[1, 1, 0], [1, 1, 0], [0, 0, 1]], atol=1e-6)
+    assert vectors[0, 0] == 1  # level 0 lies in the first of 64 bins
+
+
+def test_raw_pixels_do_not_depend_on_brightness(tmp_path: Path) -> None:
+    assert np.abs(raw_pixels(_samples(tmp_path, [10, 200]))).max() < 1e-3
+
+
+def test_chance_finds_one_person_in_ten(tmp_path: Path) -> None:
+    dataset = read_sysu_mm01(write_sysu(tmp_path, train=[], test=range(1, 11), images=4))
+    row = evaluate_on_sysu_mm01(dataset, "chance", chance, search="all", shots=1, trials=10)
+    assert row.queries == 10 * 2 * 4
+    assert row.figures.rank1 == pytest.approx(10, abs=6)
+    assert row.figures.rank10 == 100
+
+
+def test_a_broken_test_image_is_named(tmp_path: Path) -> None:
+    dataset = read_sysu_mm01(write_sysu(tmp_path, train=[], test=[1, 2]))
+    broken = dataset.test[3].path
+    broken.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DatasetError, match=f"1 unreadable images: {broken}"):
+        evaluate_on_sysu_mm01(dataset, "raw", raw_pixels, search="all", shots=1, trials=1)
+
+
+def test_a_dataset_without_test_persons_is_refused(tmp_path: Path) -> None:
+    dataset = read_sysu_mm01(write_sysu(tmp_path, train=[1], test=[]))
+    with pytest.raises(DatasetError, match="the test split is empty"):
+        evaluate_on_sysu_mm01(dataset, "chance", chance, search="all", shots=1, trials=1)
+    with pytest.raises(DatasetError, match="the test split is empty"):
+        evaluate_on_regdb(dataset, "chance", chance, split=1)
+
+
+def test_the_table_names_protocol_sampling_and_method(tmp_path: Path) -> None:
+    dataset = read_sysu_mm01(write_sysu(tmp_path, train=[], test=[100, 200]))
+    rows = [
+        evaluate_on_sysu_mm01(dataset, name, grey_histograms, search="all", shots=1, trials=2)
+        for name in ("one", "other")
+    ]
+    title, heading, *lines = table(rows).splitlines()
+    assert title == (
+        "SYSU-MM01 all search, 1-shot, mean of 2 trials; 8 queries; gallery by seeded choice"
+    )
+    assert heading.split() == ["rank1", "rank5", "rank10", "rank20", "mAP"]
+    assert [line.split()[:2] for line in lines] == [["one", "100.0"], ["other", "100.0"]]
+
+
+def test_lengths_are_divided_out() -> None:
+    rows = normalised(np.array([[3, 4], [0, 0]], dtype=np.float32))
+    np.testing.assert_allclose(rows, np.array([[0.6, 0.8], [0, 0]]), rtol=1e-6)
