@@ -31,11 +31,12 @@ def serve(*options: str, env: Mapping[str, str] | None = None) -> subprocess.Pop
 
 
 @contextmanager
-def service(model: Path, data: Path, *options: str) -> Iterator["Service"]:
+def service(
+    model: Path, data: Path, *options: str, env: Mapping[str, str] | None = None
+) -> Iterator["Service"]:
     """Start a service, wait until it answers; killed in the end unless it has stopped."""
-    process = serve(
-        "--model", str(model), "--data", str(data), "--port", "0", "--provider", "cpu", *options
-    )
+    where = ("--model", str(model), "--data", str(data), "--port", "0")
+    process = serve(*where, "--provider", "cpu", *options, env=env)
     running = Service(process)
     try:
         running.wait()

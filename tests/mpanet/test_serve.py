@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mpanet.cli import build_parser
+from mpanet.cli import build_parser, main
 from mpanet.commands.serve import OPTIONS, settings_from
 from mpanet.errors import CommandError
 from service.client import ServiceClient, ServiceError
@@ -71,6 +71,30 @@ def test_bodies_over_real_sockets(model: Path, tmp_path: Path) -> None:
             assert client.embed(crop(1), "visible")["dimension"] == 3072
         assert running.stop(signal.SIGTERM) == 0
         assert not any("Traceback" in line for line in running.lines)
+
+
+def test_beyond_this_machine_only_for_those_with_a_key(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keys = environment(MPANET_API_KEY="key-one, key-two", MPANET_HOST="0.0.0.0")
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    (crops / "a.png").write_bytes(crop(1))
+    with service(model, tmp_path / "data", env=keys) as running:
+        url = running.url.replace("0.0.0.0", "127.0.0.1")
+        command = ["enroll", str(crops), "--modality", "visible", "--url", url]
+        monkeypatch.delenv("MPANET_API_KEY", raising=False)
+        assert main(command) == 2
+        assert "401 (key_required)" in capsys.readouterr().err
+        assert main([*command, "--api-key", "another"]) == 2
+        assert "401 (key_unknown)" in capsys.readouterr().err
+        monkeypatch.setenv("MPANET_API_KEY", "key-two")
+        assert main(command) == 0
+        assert "enrolled 1" in capsys.readouterr().out
+        assert not any("key-" in line for line in running.lines)
 
 
 def test_a_second_service_on_one_gallery_is_told_who_has_it(model: Path, tmp_path: Path) -> None:

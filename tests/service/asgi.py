@@ -1,6 +1,6 @@
 """An application spoken to without sockets: httpx on this side, its own event loop on the other."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -19,12 +19,19 @@ class AppTransport(httpx.BaseTransport):
         return self._portal.call(self._handle, request)
 
     async def _handle(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
         sent = httpx.Request(
-            request.method, request.url, headers=request.headers, content=request.read()
+            request.method, request.url, headers=request.headers, content=_chunks(request.stream)
         )
         response = await self._transport.handle_async_request(sent)
         content = await response.aread()
         return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+
+async def _chunks(stream: httpx.SyncByteStream) -> AsyncIterator[bytes]:
+    """Yield a body as it was given; whether its length is announced is the headers' business."""
+    for chunk in stream:
+        yield chunk
 
 
 @contextmanager
