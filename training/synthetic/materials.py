@@ -115,13 +115,32 @@ def draw_pattern(rng: np.random.Generator, material: Material, plain: float) -> 
 
 
 def _contrasting(rng: np.random.Generator, material: Material, structural: bool) -> Material:
-    visible = draw_colour(rng, (0.06, 0.95))
-    if abs(sum(visible) - sum(material.visible)) < 1.0:
-        shift = 0.5 if sum(material.visible) < 1.4 else -0.45
-        red, green, blue = (min(max(c + shift, 0.03), 0.97) for c in material.visible)
-        visible = (red, green, blue)
-    step = rng.uniform(0.35, 0.6)
-    sign = 1.0 if material.infrared < rng.uniform(0.35, 0.65) else -1.0
-    scale = 1.0 if structural else 0.08
-    infrared = float(np.clip(material.infrared + sign * step * scale, 0.06, 0.98))
-    return Material(material.fabric, visible, infrared)
+    """The second material of a pattern: another fibre, or only another dye on the same one."""
+    if not structural:
+        infrared = float(np.clip(material.infrared + rng.uniform(-0.05, 0.05), 0.06, 0.98))
+        visible = draw_colour(rng, (0.06, 0.95))
+        return Material(material.fabric, _apart(visible, material.visible), infrared)
+    darker = material.infrared > rng.uniform(0.40, 0.60)
+    other = draw_material(rng, DARK_FABRICS if darker else BRIGHT_FABRICS)
+    step = float(rng.uniform(0.30, 0.50))
+    infrared = (
+        min(other.infrared, material.infrared - step)
+        if darker
+        else max(other.infrared, material.infrared + step)
+    )
+    return Material(
+        other.fabric, _apart(other.visible, material.visible), min(max(infrared, 0.06), 0.98)
+    )
+
+
+DARK_FABRICS: tuple[str, ...] = ("leather", "wool", "denim", "canvas")
+BRIGHT_FABRICS: tuple[str, ...] = ("linen", "cotton", "polyester")
+
+
+def _apart(visible: RGB, first: RGB) -> RGB:
+    """A colour that can be told from the first one in grey."""
+    if abs(sum(visible) - sum(first)) >= 1.0:
+        return visible
+    shift = 0.5 if sum(first) < 1.4 else -0.45
+    red, green, blue = (min(max(channel + shift, 0.03), 0.97) for channel in first)
+    return red, green, blue

@@ -93,7 +93,7 @@ def _draw_frame(camera: Camera, rng: np.random.Generator) -> _Frame:
     tall = int(rng.integers(160, 261))
     aspect = rng.uniform(2.0, 2.9)
     wide = round(tall / aspect)
-    yaw = camera.yaws[int(rng.integers(len(camera.yaws)))] + rng.normal(0, 0.3)
+    yaw = camera.yaws[int(rng.integers(len(camera.yaws)))] + rng.normal(0, 0.25)
     return _Frame(
         size=(tall, wide),
         canvas=(CANVAS_HEIGHT, round(CANVAS_HEIGHT / aspect)),
