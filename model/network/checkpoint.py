@@ -205,13 +205,18 @@ def _published(
         "image_size": PUBLISHED_IMAGE_SIZE,
         "num_patterns": maps[0] if maps else 0,
     }
+    config = _config(shape, path, image_size)
+    heads = {name: value for name, value in state.items() if name in HEAD_KEYS}
+    classes = next((value.shape[:1] for value in heads.values() if isinstance(value, Tensor)), ())
+    expected = torch.Size([*classes, config.embedding_dim])
+    check_keys_and_shapes(dict.fromkeys(heads, expected), heads, where=str(path))
     return _Contents(
         kind="published",
         state={name: value for name, value in state.items() if name not in HEAD_KEYS},
-        config=_config(shape, path, image_size),
+        config=config,
         preprocessing=PreprocessingConfig(),
         source={},
-        unused=tuple(sorted(HEAD_KEYS & state.keys())),
+        unused=tuple(sorted(heads)),
     )
 
 

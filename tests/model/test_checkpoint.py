@@ -110,6 +110,10 @@ def test_missing_unknown_and_misshapen_keys_are_named(
             r"bn_neck\.weight holds values that are not finite",
         ),
         (published | {"spatial_attention.weight": torch.zeros(())}, r"num_patterns: .* \(got 0\)"),
+        (
+            published | {"infrared_classifier_.weight": torch.zeros(7, 512)},
+            r"infrared_classifier_\.weight of shape \(7, 2560\), got \(7, 512\)",
+        ),
         ({"weight": torch.zeros(2)}, r"tensor backbone\.conv1\.weight is not there"),
     ]
     for contents, complaint in cases:
