@@ -6,6 +6,7 @@ Owns the draws of a fabric and of its pattern; how a pattern looks on a body is 
 """
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,8 +90,33 @@ def draw_colour(rng: np.random.Generator, lightness: tuple[float, float]) -> RGB
     return red, green, blue
 
 
-def draw_material(rng: np.random.Generator, fabrics: tuple[str, ...]) -> Material:
-    """Draw one material among the named fabrics."""
+def draw_material(
+    rng: np.random.Generator, fabrics: tuple[str, ...], beside: Sequence[Material] = ()
+) -> Material:
+    """Draw one material among the named fabrics, apart from those that it will lie beside.
+
+    People dress so that a hem shows. Of a few draws the one is kept that differs most, in grey
+    and in near-infrared, from its neighbours; enough is enough at LEGIBLE.
+    """
+    best, best_gap = _draw_one(rng, fabrics), -1.0
+    for _ in range(TRIES if beside else 0):
+        candidate = _draw_one(rng, fabrics)
+        gap = min(min(_gap(candidate, other), LEGIBLE) for other in beside)
+        if gap > best_gap:
+            best, best_gap = candidate, gap
+    return best
+
+
+LEGIBLE = 0.22
+TRIES = 16
+
+
+def _gap(one: Material, other: Material) -> float:
+    grey = abs(sum(one.visible) - sum(other.visible)) / 3
+    return min(grey, abs(one.infrared - other.infrared))
+
+
+def _draw_one(rng: np.random.Generator, fabrics: tuple[str, ...]) -> Material:
     fabric = fabrics[int(rng.integers(len(fabrics)))]
     kind = FABRICS[fabric]
     infrared = float(np.clip(rng.normal(kind.infrared, kind.infrared_spread), 0.10, 0.95))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.synthetic.materials import RGB
+from training.synthetic.materials import RGB, Material
 from training.synthetic.wardrobe import Bag, Outfit, draw_bag, draw_outfit
 
 PERSON_STREAM = 0x5045_5253
@@ -80,13 +80,9 @@ SKIN_DARK: RGB = (0.34, 0.21, 0.15)
 def sample_person(seed: int, index: int) -> Person:
     """Draw person `index` of a population; independent of how many others are drawn."""
     rng = np.random.default_rng([PERSON_STREAM, seed, index])
-    return Person(
-        body=_draw_body(rng),
-        hair=_draw_hair(rng),
-        face=_draw_face(rng),
-        outfit=draw_outfit(rng),
-        bag=draw_bag(rng),
-    )
+    body, hair, face = _draw_body(rng), _draw_hair(rng), _draw_face(rng)
+    outfit = draw_outfit(rng, Material("cotton", face.skin, face.skin_infrared))
+    return Person(body, hair, face, outfit, draw_bag(rng, outfit))
 
 
 def _draw_body(rng: np.random.Generator) -> Body:

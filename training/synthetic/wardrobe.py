@@ -77,21 +77,27 @@ class Outfit:
     scarf: Material | None
 
 
-def draw_outfit(rng: np.random.Generator) -> Outfit:
-    """Draw a whole outfit."""
-    top = _draw_top(rng)
+def draw_outfit(rng: np.random.Generator, skin: Material) -> Outfit:
+    """Draw a whole outfit for somebody with this skin."""
+    top = _draw_top(rng, skin)
+    outer = _draw_outer(rng, skin, top) if rng.random() < 0.45 else None
+    shown = top if outer is None else outer
+    bottom = _draw_bottom(rng, skin, top, shown)
     return Outfit(
         top=top,
-        outer=_draw_outer(rng) if rng.random() < 0.45 else None,
-        bottom=_draw_bottom(rng, top),
-        shoes=_draw_shoes(rng),
-        hat=_draw_hat(rng),
-        scarf=draw_material(rng, ("wool", "cotton")) if rng.random() < 0.2 else None,
+        outer=outer,
+        bottom=bottom,
+        shoes=_draw_shoes(rng, bottom, skin),
+        hat=_draw_hat(rng, skin),
+        scarf=draw_material(rng, ("wool", "cotton"), [skin, shown.material])
+        if rng.random() < 0.2
+        else None,
     )
 
 
-def draw_bag(rng: np.random.Generator) -> Bag:
-    """Draw a bag; one person in five has none."""
+def draw_bag(rng: np.random.Generator, outfit: Outfit) -> Bag:
+    """Draw a bag to carry with an outfit; one person in five has none."""
+    worn = (outfit.outer or outfit.top).material
     kinds = ("backpack", "shoulder", "cross-body", "handbag", "none")
     kind = kinds[int(rng.integers(len(kinds)))]
     low, high = (0.26, 0.36) if kind == "backpack" else (0.20, 0.38)
@@ -101,8 +107,8 @@ def draw_bag(rng: np.random.Generator) -> Bag:
         width=float(rng.uniform(low, high)),
         height=float(rng.uniform(0.36, 0.52) if kind == "backpack" else rng.uniform(0.18, 0.34)),
         strap=float(rng.uniform(0.045, 0.085)),
-        material=draw_material(rng, ("nylon", "leather", "canvas")),
-        strap_material=draw_material(rng, ("nylon", "leather", "canvas")),
+        material=draw_material(rng, ("nylon", "leather", "canvas"), [worn]),
+        strap_material=draw_material(rng, ("nylon", "leather", "canvas"), [worn]),
     )
 
 
@@ -110,7 +116,7 @@ def _details(rng: np.random.Generator, odds: dict[str, float]) -> frozenset[str]
     return frozenset([name for name, odd in odds.items() if rng.random() < odd])
 
 
-def _draw_top(rng: np.random.Generator) -> Garment:
+def _draw_top(rng: np.random.Generator, skin: Material) -> Garment:
     kind = ("t-shirt", "t-shirt", "shirt", "hoodie", "vest-top")[int(rng.integers(5))]
     sleeve = {
         "t-shirt": rng.uniform(0.22, 0.50),
@@ -124,9 +130,9 @@ def _draw_top(rng: np.random.Generator) -> Garment:
         "hoodie": {"hood": 1.0, "pouch": 0.7, "zip": 0.4, "cuffs": 0.5},
         "vest-top": {"collar": 0.0},
     }[kind]
-    material = draw_material(rng, ("cotton", "polyester", "linen", "wool"))
+    material = draw_material(rng, ("cotton", "polyester", "linen", "wool"), [skin])
     contrast = rng.random() < 0.25
-    other = draw_material(rng, ("cotton", "polyester", "linen", "wool"))
+    other = draw_material(rng, ("cotton", "polyester", "linen", "wool"), [skin, material])
     return Garment(
         kind=kind,
         hem=float(rng.uniform(-0.16, 0.20)),
@@ -141,12 +147,13 @@ def _draw_top(rng: np.random.Generator) -> Garment:
     )
 
 
-def _draw_outer(rng: np.random.Generator) -> Garment:
+def _draw_outer(rng: np.random.Generator, skin: Material, top: Garment) -> Garment:
     kind = ("jacket", "jacket", "coat", "coat", "gilet")[int(rng.integers(5))]
     hem = rng.uniform(0.24, 0.80) if kind == "coat" else rng.uniform(-0.10, 0.20)
-    material = draw_material(rng, ("wool", "nylon", "leather", "denim", "polyester"))
+    fabrics = ("wool", "nylon", "leather", "denim", "polyester")
+    material = draw_material(rng, fabrics, [skin, top.material])
     contrast = rng.random() < 0.2
-    other = draw_material(rng, ("wool", "nylon", "leather", "denim"))
+    other = draw_material(rng, fabrics, [skin, material])
     odds = {"zip": 0.5, "collar": 0.5, "hood": 0.35, "hip-pockets": 0.6, "cuffs": 0.3, "belt": 0.2}
     return Garment(
         kind=kind,
@@ -162,7 +169,7 @@ def _draw_outer(rng: np.random.Generator) -> Garment:
     )
 
 
-def _draw_bottom(rng: np.random.Generator, top: Garment) -> Garment:
+def _draw_bottom(rng: np.random.Generator, skin: Material, top: Garment, shown: Garment) -> Garment:
     kinds = ("trousers", "trousers", "trousers", "shorts", "skirt", "dress")
     kind = kinds[int(rng.integers(len(kinds)))]
     low, high = {
@@ -171,7 +178,8 @@ def _draw_bottom(rng: np.random.Generator, top: Garment) -> Garment:
         "skirt": (0.26, 0.92),
         "dress": (0.26, 0.92),
     }[kind]
-    own = draw_material(rng, ("denim", "cotton", "polyester", "wool", "linen"))
+    fabrics = ("denim", "cotton", "polyester", "wool", "linen")
+    own = draw_material(rng, fabrics, [skin, shown.material])
     own_pattern = draw_pattern(rng, own, plain=0.35)
     dress = kind == "dress"
     return Garment(
@@ -188,19 +196,19 @@ def _draw_bottom(rng: np.random.Generator, top: Garment) -> Garment:
     )
 
 
-def _draw_shoes(rng: np.random.Generator) -> Shoes:
+def _draw_shoes(rng: np.random.Generator, bottom: Garment, skin: Material) -> Shoes:
     kind = ("sneaker", "sneaker", "boots", "heels", "flats")[int(rng.integers(5))]
     return Shoes(
         kind=kind,
         shaft=float(rng.uniform(0.10, 0.40)) if kind == "boots" else 0.0,
         heel=float(rng.uniform(0.05, 0.09)) if kind == "heels" else 0.0,
         sole=float(rng.uniform(0.012, 0.045)),
-        material=draw_material(rng, ("leather", "canvas", "polyester")),
+        material=draw_material(rng, ("leather", "canvas", "polyester"), [bottom.material, skin]),
         sole_material=draw_material(rng, ("canvas", "polyester")),
     )
 
 
-def _draw_hat(rng: np.random.Generator) -> Hat:
+def _draw_hat(rng: np.random.Generator, skin: Material) -> Hat:
     kind = ("cap", "beanie", "brim")[int(rng.integers(3))] if rng.random() < 0.5 else "none"
     return Hat(
         kind, float(rng.uniform(0.85, 1.25)), draw_material(rng, ("cotton", "wool", "nylon"))
