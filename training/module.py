@@ -103,9 +103,7 @@ class MPANetModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The recipe's optimiser, its rate scheduled by the step."""
-        optimizer = build_optimizer(
-            self.config.optimizer, [p for p in self.parameters() if p.requires_grad]
-        )
+        optimizer = build_optimizer(self.config.optimizer, self.network, self.heads)
         steps = int(self.trainer.estimated_stepping_batches) // self.config.schedule.epochs
         schedule = LambdaLR(optimizer, lambda step: rate_at(self.config.schedule, step, steps))
         return {

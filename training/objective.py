@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from model.network.mpanet import Features
 from training.heads import IdentityHeads
-from training.losses import center_cluster, mutual_mean_learning, separation
+from training.losses import center_cluster, contrast, mutual_mean_learning, separation
 from training.recipe import LossConfig
 
 
@@ -27,15 +27,19 @@ def objective(
         infrared: (N,) bool.
 
     Returns:
-        The total (scalar) and `separation`, `center_cluster`, `identity`, `identity_visible`,
-        `identity_infrared`, `mutual` (detached scalars; those that the recipe switches on).
+        The total (scalar) and `identity`, `contrast`, `center_cluster`, `separation`,
+        `identity_visible`, `identity_infrared`, `mutual`: detached scalars, those that the
+        recipe switches on.
     """
     embedding = features.embedding.float()
     identity = functional.cross_entropy(
         heads.classifier(embedding), labels, label_smoothing=config.label_smoothing
     )
     parts = {"identity": identity}
-    total = identity
+    total = config.identity * identity
+    if config.contrast > 0:
+        parts["contrast"] = contrast(embedding, labels, config.contrast_temperature)
+        total = total + config.contrast * parts["contrast"]
     if config.center_cluster > 0:
         cluster = center_cluster(features.pooled.float(), labels, config.center_margin)
         parts["center_cluster"] = cluster.pull + cluster.push

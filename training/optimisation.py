@@ -2,7 +2,7 @@
 
 import math
 
-from torch.nn import Parameter
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from training.recipe import OptimizerConfig, ScheduleConfig
@@ -19,11 +19,19 @@ def rate_at(config: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - config.warmup_epochs) / left)))
 
 
-def build_optimizer(config: OptimizerConfig, parameters: list[Parameter]) -> Optimizer:
-    """The recipe's optimiser over the parameters given."""
+def build_optimizer(config: OptimizerConfig, network: nn.Module, heads: nn.Module) -> Optimizer:
+    """The recipe's optimiser over the trainable parameters of both, the heads at their own rate."""
     rate, decay = config.learning_rate, config.weight_decay
+    groups = [
+        {"params": _trainable(network), "lr": rate},
+        {"params": _trainable(heads), "lr": rate * config.head_rate},
+    ]
     if config.name == "sgd":
-        return SGD(parameters, lr=rate, weight_decay=decay, momentum=config.momentum)
+        return SGD(groups, weight_decay=decay, momentum=config.momentum)
     if config.name == "adamw":
-        return AdamW(parameters, lr=rate, weight_decay=decay)
-    return Adam(parameters, lr=rate, weight_decay=decay)
+        return AdamW(groups, weight_decay=decay)
+    return Adam(groups, weight_decay=decay)
+
+
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -28,11 +28,17 @@ class BatchConfig(_Section):
 
 
 class OptimizerConfig(_Section):
-    """`gradient_clip` is a bound on the norm; 0 is none."""
+    """`gradient_clip` is a bound on the norm; 0 is none.
+
+    `head_rate` is the classifiers' share of the learning rate. Adam moves every weight by about the
+    rate, so a logit over D inputs moves by about rate x D a step: too much for a network that
+    starts from nothing.
+    """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0, default=5e-4)
+    head_rate: float = Field(gt=0, le=1, default=1.0)
     momentum: float = Field(ge=0, lt=1, default=0.9)
     gradient_clip: float = Field(ge=0, default=0.0)
 
@@ -54,10 +60,14 @@ class ScheduleConfig(_Section):
 class LossConfig(_Section):
     """Weights of the parts, and the reference's deviations as options.
 
-    The identity loss has weight 1. A weight of 0 switches a part off.
+    A weight of 0 switches a part off. `contrast` is not MPANet's: it gives a network that starts
+    from nothing something to learn at once.
     """
 
     label_smoothing: float = Field(ge=0, lt=1, default=0.0)
+    identity: float = Field(ge=0, default=1.0)
+    contrast: float = Field(ge=0, default=0.0)
+    contrast_temperature: float = Field(gt=0, default=0.1)
     center_cluster: float = Field(ge=0, default=1.0)
     center_margin: float = Field(ge=0, default=0.7)
     separation: float = Field(ge=0, default=0.5)

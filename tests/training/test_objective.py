@@ -1,5 +1,6 @@
 """The losses, and one whole training step, against the reference implementation."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from model.config import MPANetConfig
 from model.network.mpanet import MPANet
 from tests.golden.reference_weights import generator, tensor
 from training.heads import IdentityHeads
-from training.losses import center_cluster, mutual_mean_learning, separation
+from training.losses import center_cluster, contrast, mutual_mean_learning, separation
 from training.objective import mean_rate, objective
 from training.recipe import LossConfig
 
@@ -82,6 +83,20 @@ def test_mutual_term_agrees_with_torch_and_its_gradient_flows_through_the_target
     assert own.grad is not None
     assert own.grad.abs().sum() > 0
     assert mean.grad is None
+
+
+def test_contrast_of_hand_computed_rows() -> None:
+    """Two identities on two axes: each row has one partner at cosine 1 and two others at 0."""
+    embedding = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 5.0]])
+    value = contrast(embedding, torch.tensor([0, 1, 0, 1]), temperature=0.5)
+    assert float(value) == pytest.approx(math.log(1 + 2 * math.exp(-2)), rel=1e-6)
+
+
+def test_contrast_has_a_finite_gradient_although_a_row_is_left_out_of_its_own_sum() -> None:
+    embedding = torch.randn(6, 4, requires_grad=True)
+    torch.autograd.backward(contrast(embedding, torch.tensor([0, 0, 1, 1, 2, 2]), 0.1))
+    assert embedding.grad is not None
+    assert torch.isfinite(embedding.grad).all()
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [(1, 0.2), (99, 0.2), (139, 0.2 * 100 / 140)])
