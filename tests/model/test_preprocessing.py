@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from model.errors import (
     UnsupportedImageError,
 )
 from model.preprocessing import ImageLimits, PreprocessingConfig, read_image, to_input
-from tests.model.golden import GOLDEN
 
+GOLDEN = Path(__file__).parent.parent / "golden"
 FORMATS = ["JPEG", "PNG", "WebP", "BMP", "TIFF"]
 
 
