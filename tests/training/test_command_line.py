@@ -1,6 +1,8 @@
 """`mpanet train`, `export` and `evaluate` one after the other, on a handful of rendered people."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,12 @@ def test_evaluating_without_a_model_is_one_line(
     arguments = ["--model", str(tmp_path / "absent"), "--dataset", "regdb", "--data", str(tmp_path)]
     assert main(["evaluate", *arguments]) == 2
     assert str(tmp_path / "absent") in capsys.readouterr().err
+
+
+def test_evaluation_imports_no_torch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['lightning'] = sys.modules['scipy'] = None;"
+        "import training.evaluation, training.artifact_embedding, training.datasets.readers,"
+        " training.recipe, mpanet.commands.evaluate, mpanet.commands.train"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,9 +1,10 @@
 """Learning rate schedules at hand-computed points."""
 
 import pytest
+from torch import nn
 
-from training.optimisation import rate_at
-from training.recipe import ScheduleConfig
+from training.optimisation import build_optimizer, rate_at
+from training.recipe import OptimizerConfig, ScheduleConfig
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,18 @@ def test_warm_up_rises_linearly_to_the_whole_rate() -> None:
     assert rate_at(config, 9, 10) == pytest.approx(0.5)
     assert rate_at(config, 19, 10) == pytest.approx(1.0)
     assert rate_at(config, 20, 10) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_heads_learn_at_their_share_of_the_rate(name: str) -> None:
+    config = OptimizerConfig.model_validate(
+        {"name": name, "learning_rate": 0.02, "head_rate": 0.1, "weight_decay": 0.03}
+    )
+    network, heads = nn.Linear(2, 3), nn.Linear(3, 4, bias=False)
+    network.bias.requires_grad_(False)
+    optimizer = build_optimizer(config, network, heads)
+    of_network, of_heads = optimizer.param_groups
+    assert (of_network["lr"], of_heads["lr"]) == (0.02, pytest.approx(0.002))
+    assert [id(parameter) for parameter in of_network["params"]] == [id(network.weight)]
+    assert [id(parameter) for parameter in of_heads["params"]] == [id(heads.weight)]
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.03}
