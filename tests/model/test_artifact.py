@@ -87,10 +87,19 @@ def test_an_existing_directory_is_never_written_over(tmp_path: Path) -> None:
         written(tmp_path / "empty")
 
 
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ExportError, match="cannot write the model directory"):
         written(tmp_path / "file" / "model")
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full_disk)  # the last step, after all was written
+    with pytest.raises(ExportError, match="No space left on device"):
+        written(tmp_path / "model")
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
 
 
