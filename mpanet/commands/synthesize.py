@@ -2,8 +2,10 @@
 
 import argparse
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 from mpanet.errors import CommandError, reported
 
@@ -56,10 +58,15 @@ def _write_dataset(args: argparse.Namespace) -> None:
     from training.synthetic.errors import SynthesisError
     from training.synthetic.write import synthesize
 
-    def advance(done: int, total: int) -> None:
-        bar.update(done - bar.n)
+    # The bar appears with the first person, so that a usage error stays one line.
+    with reported(SynthesisError), ExitStack() as stack:
+        bars: list[tqdm[NoReturn]] = []
 
-    with reported(SynthesisError), tqdm(total=max(args.persons, 0), unit="person") as bar:
+        def advance(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(tqdm(total=total, unit="person")))
+            bars[0].update(done - bars[0].n)
+
         summary = synthesize(
             args.out,
             layout=args.layout,

@@ -32,7 +32,7 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     assert main(["synthesize", "--out", str(tmp_path / "set"), *options]) == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]
+    [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("mpanet synthesize: error: ")
     assert message in line
     assert list(tmp_path.iterdir()) == []
