@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from model.preprocessing import PreprocessingConfig
+from training.colour_blind import LUMA
 from training.recipe import AugmentationConfig
 
 PAD_VALUE = 127  # mid-grey, as the reference pads
 ERASE_RATIO = (0.3, 3.3)
-LUMA = (0.299, 0.587, 0.114)
 
 
 def augment(
@@ -41,6 +41,13 @@ def augment(
 def normalise(pixels: Tensor, preprocessing: PreprocessingConfig) -> Tensor:
     """uint8 (N, H, W, 3) to network input, unchanged otherwise: float32 (N, 3, H, W)."""
     return _standardise(pixels.permute(0, 3, 1, 2).float() / 255, preprocessing)
+
+
+def decoloured(pixels: Tensor) -> Tensor:
+    """Grey of uint8 (N, H, W, 3) as three equal channels, uint8."""
+    luma = torch.tensor(LUMA, device=pixels.device)
+    grey = (pixels.float() @ luma).round().to(torch.uint8)
+    return grey[..., None].expand_as(pixels)
 
 
 def _standardise(images: Tensor, preprocessing: PreprocessingConfig) -> Tensor:

@@ -15,7 +15,8 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from model.network.mpanet import Features, MPANet
-from training.augmentation import augment, normalise
+from training.augmentation import augment, decoloured, normalise
+from training.colour_blind import STEM_MEAN, STEM_WEIGHT, fold_luminance
 from training.data import Batch, LabelledPixels
 from training.heads import IdentityHeads
 from training.metrics import Figures, retrieval_figures
@@ -25,6 +26,8 @@ from training.protocols.embedded import normalised
 from training.recipe import TrainingConfig
 
 VALIDATION_BATCH = 64
+STEM = (f"network.{STEM_WEIGHT}", f"network.{STEM_MEAN}")
+SEEING = "colour_seeing_stem"
 
 
 class MPANetModule(lightning.LightningModule):
@@ -116,9 +119,24 @@ class MPANetModule(lightning.LightningModule):
         checkpoint["mpanet_config"] = self.config.network.model_dump(mode="json")
         checkpoint["mpanet_preprocessing"] = self.config.preprocessing.model_dump(mode="json")
         checkpoint["mpanet_source"] = dict(self.source)
+        if self.config.colour_blind:
+            state = checkpoint["state_dict"]
+            checkpoint[SEEING] = {name: state[name] for name in STEM}
+            state.update(self._without_colour(state))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from the weights as they were trained, not as they serve."""
+        checkpoint["state_dict"].update(checkpoint.get(SEEING, {}))
+
+    def _without_colour(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        weight, mean = (state[name] for name in STEM)
+        folded = fold_luminance(weight, mean, self.config.preprocessing)
+        return dict(zip(STEM, folded, strict=True))
 
     def _embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         images = torch.from_numpy(pixels).to(self.device)
+        if self.config.colour_blind:
+            images = decoloured(images)
         features: Features = self.network(normalise(images, self.config.preprocessing))
         return np.asarray(features.embedding.float().cpu().numpy())
 

@@ -97,7 +97,11 @@ class AugmentationConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """A whole recipe: the network and how it is taught."""
+    """A whole recipe: the network and how it is taught.
+
+    `colour_blind` writes weights that answer a coloured image as its grey one: for recipes whose
+    augmentation shows the network decoloured images.
+    """
 
     network: MPANetConfig
     preprocessing: PreprocessingConfig = PreprocessingConfig()
@@ -108,6 +112,7 @@ class TrainingConfig(_Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     channels_last: bool = True
+    colour_blind: bool = False
     validate_every: int = Field(ge=1, default=1)
     train_on_validation: bool = False
     drop_incomplete_identities: bool = False

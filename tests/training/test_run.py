@@ -47,12 +47,15 @@ def test_a_run_leaves_weights_that_export_reads_and_a_record_of_itself(
     assert {"loss", "identity", "center_cluster", "separation", "mutual", "val_mAP"} <= set(header)
 
 
+@pytest.mark.parametrize("colour_blind", [False, True])
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     dataset: Dataset,
     tiny_recipe: TrainingConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    colour_blind: bool,
 ) -> None:
+    tiny_recipe = tiny_recipe.model_copy(update={"colour_blind": colour_blind})
     whole = train(dataset, tiny_recipe, tmp_path / "a", recipe="t", seed=3, progress=False)
 
     from training.module import MPANetModule
