@@ -8,6 +8,8 @@ from typing import Any
 
 from mpanet.errors import CommandError, reported
 
+FIGURES = ("rank1", "rank5", "rank10", "rank20", "mAP")
+
 
 def image_size(text: str) -> tuple[int, int]:
     """Parse `HEIGHTxWIDTH`, such as 384x128."""
@@ -41,6 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="how weights are stored; the graph computes in fp32 either way (default: fp32)",
     )
+    parser.add_argument(
+        "--metrics",
+        type=Path,
+        metavar="FILE",
+        help="what `mpanet evaluate --json FILE` wrote; its figures go into the manifest",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -49,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists():
         raise CommandError(f"{args.out} exists already; name a directory that does not")
 
+    metrics = None if args.metrics is None else read_metrics(args.metrics)
     from model.artifact import ModelSource
     from model.errors import ModelError
     from model.network.checkpoint import load_network
@@ -61,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             preprocessing=loaded.preprocessing,
             weights_precision=args.weights_precision,
+            metrics=metrics,
             source=ModelSource(
                 recipe=loaded.source.get("recipe"), commit=loaded.source.get("commit")
             ),
@@ -86,6 +96,26 @@ def run(args: argparse.Namespace) -> int:
     }
     print(json.dumps(result) if args.json else _report(result))
     return 0
+
+
+def read_metrics(path: Path) -> dict[str, dict[str, float]]:
+    """Read the model's figures, in percent, from what `mpanet evaluate --json` wrote.
+
+    Raises: CommandError for a file that it did not write.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            f"{report['dataset']}: {row['protocol']}; {row['sampling']}": {
+                name: float(row[name]) for name in FIGURES
+            }
+            for row in report["results"]
+            if row["method"] == "model"
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommandError(
+            f"{path}: expected what `mpanet evaluate --json` writes, got {error!r}"
+        ) from error
 
 
 def _report(result: dict[str, Any]) -> str:
