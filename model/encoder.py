@@ -1,7 +1,7 @@
 """Images to embeddings: an artifact on ONNX Runtime, behind one worker thread.
 
-The worker is part of the contract. It keeps inference off the event loop, it makes `encode` safe
-from any thread, and OpenVINO gets half its speed when it is driven from the main thread. Which
+The worker is part of the contract. It keeps inference off the event loop and makes `encode` safe
+from any thread; on some machines OpenVINO is slower when it is driven from the main thread. Which
 provider runs is `providers`; which images make a batch is the caller's business.
 """
 

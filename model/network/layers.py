@@ -29,7 +29,7 @@ class ModalityAlleviation(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        mask: Tensor = self.channel_attention(features.mean((2, 3), keepdim=True))  # (N, C, 1, 1)
+        mask: Tensor = self.channel_attention(functional.adaptive_avg_pool2d(features, 1))
         normalised = functional.instance_norm(features)
         return features * mask + normalised * (1 - mask)
 
