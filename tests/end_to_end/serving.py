@@ -1,16 +1,17 @@
 """Starts the real service as a user would: the `mpanet` of the environment without torch."""
 
-import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.mpanet.serving import environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVE_BIN = REPOSITORY / ".venv" / "serve" / "bin"
@@ -21,11 +22,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def without_mpanet(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment less every MPANET_ variable, so that a developer's own cannot leak in."""
-    return {key: value for key, value in environment.items() if not key.startswith("MPANET_")}
 
 
 class ServiceProcess:
@@ -43,7 +39,7 @@ class ServiceProcess:
                 [SERVE_BIN / "mpanet", command, "--data", data, "--port", str(self.port), *options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=without_mpanet(os.environ),
+                env=environment(),
             )
 
     @property

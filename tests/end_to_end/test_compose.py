@@ -1,7 +1,6 @@
 """The compose file on a real engine: enrolled people survive `kill -9` of each container."""
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -13,7 +12,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.end_to_end.serving import REPOSITORY, free_port, without_mpanet
+from tests.end_to_end.serving import REPOSITORY, free_port
+from tests.mpanet.serving import environment
 from training.synthetic.cameras import SYSU_CAMERAS
 from training.synthetic.people import sample_person
 from training.synthetic.render import crop_rng, render_crop
@@ -48,7 +48,7 @@ class Stack:
         result = subprocess.run(
             [*self._compose, *arguments],
             cwd=REPOSITORY,
-            env={**without_mpanet(os.environ), "MPANET_PORT": str(self.port)},
+            env=environment(MPANET_PORT=str(self.port)),
             capture_output=True,
             text=True,
         )
