@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from gallery_index.durable_files import storage_errors, sync_directory, write_synced
@@ -45,7 +46,8 @@ class CropFiles:
         failures = [error for future in futures if (error := future.exception()) is not None]
         if failures:
             for path in paths:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # the failure itself is what to tell
+                    path.unlink(missing_ok=True)
             with storage_errors(self.directory):
                 raise failures[0]
 
@@ -77,6 +79,8 @@ class CropFiles:
         expected = {hashlib.sha256(entry_id.encode()).hexdigest() for entry_id in entry_ids}
         strays: list[Path] = []
         for shard in os.scandir(self.directory):
+            if not shard.is_dir():
+                continue
             for name in os.listdir(shard):  # noqa: PTH208  a million names: no Path each
                 if name not in expected or name[:2] != shard.name:
                     strays.append(Path(shard.path, name))

@@ -69,10 +69,13 @@ class EntryTable:
         self.rows = max(self.rows, rows)
 
     def put(self, entry: GalleryEntry) -> None:
-        """Add an entry, or replace the one of the same id and row."""
+        """Add an entry, or replace the one of the same id and row.
+
+        An entry that is replaced can be got all the while.
+        """
         known = self._by_id.get(entry.entry_id)
         if known is not None:
-            self.remove(known)
+            self._leave_person(known)
         row = entry.row
         self.extend(row + 1)
         self._by_id[entry.entry_id] = entry
@@ -90,6 +93,9 @@ class EntryTable:
         del self._by_id[entry.entry_id]
         del self._by_row[entry.row]
         self._alive[entry.row] = False
+        self._leave_person(entry)
+
+    def _leave_person(self, entry: GalleryEntry) -> None:
         if entry.person_id is not None:
             self._persons[entry.person_id] -= 1
             if not self._persons[entry.person_id]:

@@ -191,7 +191,7 @@ class Gallery:
     def delete(self, entry_id: str) -> None:
         """Erase one entry, its vector and crop. Raises: EntryNotFoundError."""
         with self._writing():
-            self._writer.erase([self.get(entry_id)])
+            self._writer.erase([self.get(entry_id)], scrub=False)
             self._snapshot_is_due = True
 
     def erase_person(self, person_id: str) -> ErasureReceipt:
@@ -203,9 +203,8 @@ class Gallery:
             entries = self._memory.table.of_person(person_id)
             if not entries:
                 raise PersonNotFoundError(person_id)
-            erased = self._writer.erase(entries)
+            erased = self._writer.erase(entries, scrub=True)
             self._snapshot_is_due = True
-            self._files.store.scrub()
         return ErasureReceipt(
             person_id=person_id,
             entry_ids=[entry.entry_id for entry in entries],

@@ -146,7 +146,8 @@ def _check_wanted(directory: Path, found: GalleryIdentity, wanted: GalleryIdenti
     ):
         if ours != theirs:
             raise GalleryMismatchError(
-                f"the gallery in {directory} is of {what} {theirs}, it was opened with {ours}"
+                f"the gallery in {directory} is of {what} {theirs}, it was opened with {ours};"
+                f" open it with its own {what}, or name another directory"
             )
 
 
@@ -182,7 +183,7 @@ def recover(files: GalleryFiles) -> GalleryMemory:
             "recovered: %d bytes of uncommitted rows, %d crops without a record, %d erasures",
             cut, len(strays), len(memory.pending),
         )  # fmt: skip
-    finish_erasures(files, memory)
+    finish_erasures(files, memory, scrub=True)
     files.snapshots.remove_unfinished()
     memory.index = load_index(files, table)
     return memory
@@ -205,14 +206,20 @@ def table_of(state: StoreState, identity: GalleryIdentity) -> EntryTable:
     return table
 
 
-def finish_erasures(files: GalleryFiles, memory: GalleryMemory) -> int:
-    """Carry committed deletions out in every file; returns how many crops were there."""
+def finish_erasures(files: GalleryFiles, memory: GalleryMemory, *, scrub: bool) -> int:
+    """Carry committed deletions out in every file; returns how many crops were there.
+
+    With `scrub` also in the store's logs, before the note that it has to be done is cleared: a
+    process killed on the way does it at the next start.
+    """
     if not memory.pending:
         return 0
     rows = sorted(memory.pending)
     files.vectors.erase(rows)
     crops = files.crops.unlink(memory.pending[row] for row in rows)
     files.snapshots.discard()
+    if scrub:
+        files.store.scrub()
     table = memory.table
     files.store.commit(Transaction(table.rows, len(table), erased_rows=rows))
     memory.pending.clear()

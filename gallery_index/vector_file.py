@@ -148,9 +148,13 @@ class VectorFile:
         return _HEADER_SIZE + row * self.row_size
 
     def _read_into(self, target: memoryview, offset: int) -> None:
+        """Fill the target; what cannot be read stays zero and fails its checksum."""
         while target:
-            got = os.preadv(self._descriptor, [target], offset)
-            if got == 0:  # past the end: what is missing stays zero and fails its checksum
+            try:
+                got = os.preadv(self._descriptor, [target], offset)
+            except OSError:  # a bad sector
+                return
+            if got == 0:  # past the end
                 return
             target = target[got:]
             offset += got

@@ -53,7 +53,7 @@ class Writer:
             else:
                 self._abandon(transaction)
         try:
-            finish_erasures(self._files, self._memory)
+            finish_erasures(self._files, self._memory, scrub=True)
         except StoreUnavailableError:
             self._in_doubt = self._erasure_mark()
             raise
@@ -90,15 +90,18 @@ class Writer:
         self._commit(transaction)
         self._apply(transaction)
 
-    def erase(self, entries: Sequence[GalleryEntry]) -> Erased:
-        """Delete entries, overwrite their vectors, unlink their crops, drop the snapshots."""
+    def erase(self, entries: Sequence[GalleryEntry], *, scrub: bool) -> Erased:
+        """Delete entries, overwrite their vectors, unlink their crops, drop the snapshots.
+
+        With `scrub` also what the store's logs keep of them.
+        """
         table = self._memory.table
         transaction = Transaction(table.rows, len(table) - len(entries), delete=entries)
         self._commit(transaction)
         self._apply(transaction)
         crops = sum(self._files.crops.path(entry.entry_id).exists() for entry in entries)
         try:
-            finish_erasures(self._files, self._memory)
+            finish_erasures(self._files, self._memory, scrub=scrub)
         except StoreUnavailableError:
             # Everything is gone from the files; only the note that it had to go remains.
             self._in_doubt = self._erasure_mark()

@@ -14,6 +14,7 @@ from gallery_index.errors import (
     InvalidEntryError,
     PersonNotFoundError,
 )
+from gallery_index.opening import GalleryFiles, GalleryMemory
 from gallery_index.records import Added, EntryChanges, EntryFilter, NewEntry
 from tests.gallery_index.places import DIM, MODEL, Place, enrolled, ids, new, vector
 
@@ -239,6 +240,41 @@ def test_an_erased_persons_name_is_in_no_file_of_the_directory(place: Place) -> 
     for path in place.directory.rglob("*"):
         assert path.is_dir() or b"very-recognisable" not in path.read_bytes(), path
     assert name not in str(gallery._memory.table.__dict__)
+
+
+def test_an_erasure_that_a_kill_cut_short_is_finished_at_the_next_start_in_every_file(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(files: GalleryFiles, memory: GalleryMemory, *, scrub: bool) -> int:
+        if memory.pending:
+            raise SystemExit
+        return 0
+
+    gallery = place.open()
+    name = "very-recognisable-name"
+    enrolled(gallery, new(0, person_id=name, crop=b"very-recognisable-bytes"), new(1))
+    with monkeypatch.context() as patched:
+        patched.setattr("gallery_index.writer.finish_erasures", die)
+        with pytest.raises(SystemExit):
+            gallery.erase_person(name)
+    place.crash()
+    gallery = place.open()
+    for path in place.directory.rglob("*"):
+        assert path.is_dir() or b"very-recognisable" not in path.read_bytes(), path
+
+
+def test_an_entry_can_be_got_while_it_is_replaced(place: Place) -> None:
+    gallery = place.open()
+    (entry,) = enrolled(gallery, new(0, person_id="ann"))
+    table = gallery._memory.table
+    forgotten: list[str] = []
+    table._by_id = type("Watched", (dict,), {"__delitem__": lambda _, key: forgotten.append(key)})(
+        table._by_id
+    )
+    gallery.update(entry.entry_id, EntryChanges(person_id="bob"))
+    assert forgotten == []
+    assert gallery.get(entry.entry_id).person_id == "bob"
+    assert gallery.stats().persons == 1
 
 
 def test_a_search_finds_the_nearest_first(place: Place) -> None:
