@@ -114,7 +114,7 @@ def batches(split: LabelledPixels, config: TrainingConfig, seed: int) -> DataLoa
 def _chosen(dataset: Dataset, config: TrainingConfig) -> tuple[Dataset, int]:
     """Apply the recipe's choice of identities; returns how many were left out."""
     if config.train_on_validation:
-        dataset = replace(dataset, train=dataset.train + dataset.validation)
+        dataset = replace(dataset, train=dataset.train + dataset.validation, validation=())
     if not config.drop_incomplete_identities:
         return dataset, 0
     lacking = incomplete_identities(dataset.train)

@@ -181,6 +181,8 @@ def _validates(data: TrainingData) -> bool:
 
 
 def _check_directory(out: Path, record: dict[str, Any], resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file; expected a folder for the run")
     if not resume:
         if (out / LAST).exists():
             raise RunError(f"{out} holds a run already: --resume goes on with it, or name another")

@@ -16,10 +16,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the run's folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and augmentation")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="of weights, batches and augmentation"
+    )
     parser.add_argument(
         "--split", type=int, default=1, choices=range(1, 11), metavar="1..10", help="of RegDB"
     )
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2^32 - 1, got {text}")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,8 +51,11 @@ def run(args: argparse.Namespace) -> int:
                 resume=args.resume,
             )
         except KeyboardInterrupt:
+            kept = (args.out / "last.ckpt").exists()
             raise CommandError(
-                f"interrupted; {args.out} keeps the last whole epoch, --resume goes on from there",
+                f"interrupted; {args.out} keeps the last whole epoch, --resume goes on from there"
+                if kept
+                else "interrupted before the first epoch was whole; nothing is kept",
                 exit_code=130,
             ) from None
     if result.val_rank1 is not None:

@@ -46,7 +46,7 @@ def read_manifest(root: Path) -> Dataset:
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
@@ -54,6 +54,8 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
             rows = sorted(reader, key=lambda row: row["path"] or "")
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such manifest") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: cannot be read: {error}") from error
     for row in rows:
         if any(not row[name] for name in COLUMNS):
             raise DatasetError(f"{path}: the row of {row['path']!r} has an empty field")

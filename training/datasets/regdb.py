@@ -7,6 +7,7 @@ modality: 1 is visible, 2 is thermal.
 from pathlib import Path
 
 from model.config import Modality
+from training.datasets.index_files import read_index
 from training.datasets.sample import Dataset, Sample, hold_out
 from training.errors import DatasetError
 
@@ -66,16 +67,12 @@ def _read_part(root: Path, part: str, split: int) -> tuple[Sample, ...]:
 
 
 def _read_index(index: Path, root: Path) -> list[tuple[Path, int]]:
-    try:
-        lines = index.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DatasetError(f"{index}: missing index file") from None
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_index(index).splitlines(), start=1):
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(" ")
-        if not path or not label.isdigit():
+        if not path or not label.isdecimal():
             raise DatasetError(f"{index}:{number}: expected 'path label', found {line!r}")
         rows.append((root / path, int(label)))
     return rows

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from model.config import Modality
+from training.datasets.index_files import read_index
 from training.datasets.sample import Dataset, Sample
 from training.errors import DatasetError
 
@@ -54,12 +55,10 @@ def _check_folders(root: Path) -> None:
 
 
 def _read_ids(path: Path) -> list[int]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: missing index file") from None
-    fields = [field.strip() for field in text.replace("\n", ",").split(",") if field.strip()]
-    bad = [field for field in fields if not field.isdigit()]
+    fields = [
+        field.strip() for field in read_index(path).replace("\n", ",").split(",") if field.strip()
+    ]
+    bad = [field for field in fields if not field.isdecimal()]
     if bad:
         raise DatasetError(f"{path}: expected comma-separated ids, found {bad[0]!r}")
     return sorted({int(field) for field in fields})
@@ -79,7 +78,7 @@ def _samples_by_person(root: Path) -> dict[int, list[Sample]]:
     found: dict[int, list[Sample]] = defaultdict(list)
     for camera_id in range(1, 7):
         for folder in sorted((root / f"cam{camera_id}").iterdir()):
-            if not (folder.is_dir() and folder.name.isdigit()):
+            if not (folder.is_dir() and folder.name.isdecimal()):
                 continue
             person_id = int(folder.name)
             found[person_id].extend(
