@@ -20,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     PlainSerializer,
     ValidationError,
 )
@@ -73,7 +74,7 @@ class Manifest(BaseModel):
     ]
     preprocessing: PreprocessingConfig
     onnx_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    metrics: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, FiniteFloat]] = {}
     calibration: dict[str, Any] | None = None
     created_at: AwareDatetime
     source: ModelSource = ModelSource()
@@ -186,10 +187,14 @@ def refuse_existing(directory: Path) -> None:
     """Never write over what is there.
 
     Raises:
-        ExportError: something exists at `directory`.
+        ExportError: something exists at `directory` that is no empty directory.
     """
-    if directory.exists() or directory.is_symlink():
-        raise ExportError(f"{directory} exists already; name a directory that does not")
+    if directory.is_symlink() or not (_is_empty(directory) or not directory.exists()):
+        raise ExportError(f"{directory} exists already; name a directory that is new or empty")
+
+
+def _is_empty(directory: Path) -> bool:
+    return directory.is_dir() and not any(directory.iterdir())
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -54,12 +54,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run `mpanet export`."""
-    if args.out.exists():
-        raise CommandError(f"{args.out} exists already; name a directory that does not")
-
-    metrics = None if args.metrics is None else read_metrics(args.metrics)
-    from model.artifact import ModelSource
+    from model.artifact import ModelSource, refuse_existing
     from model.errors import ModelError
+
+    with reported(ModelError):
+        refuse_existing(args.out)
+    metrics = None if args.metrics is None else read_metrics(args.metrics)
     from model.network.checkpoint import load_network
     from model.network.export import CHECKED_BATCH_SIZES, export_artifact
 
@@ -107,7 +107,7 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
         report = json.loads(path.read_text(encoding="utf-8"))
         return {
             f"{report['dataset']}: {row['protocol']}; {row['sampling']}": {
-                name: float(row[name]) for name in FIGURES
+                name: _percent(row[name]) for name in FIGURES
             }
             for row in report["results"]
             if row["method"] == "model"
@@ -116,6 +116,12 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
         raise CommandError(
             f"{path}: expected what `mpanet evaluate --json` writes, got {error!r}"
         ) from error
+
+
+def _percent(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise ValueError(f"expected a percentage, got {value!r}")
+    return float(value)
 
 
 def _report(result: dict[str, Any]) -> str:

@@ -82,9 +82,15 @@ def test_an_existing_directory_is_never_written_over(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="exists already"):
         written(tmp_path / "model", onnx=b"other")
     assert ModelArtifact.load(tmp_path / "model") == artifact
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ExportError, match="exists already"):
-        written(tmp_path / "empty")
+        written(tmp_path / "link")
+
+
+def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    artifact = written(tmp_path / "empty")
+    assert ModelArtifact.load(tmp_path / "empty") == artifact
 
 
 def test_a_failed_write_leaves_nothing_behind(

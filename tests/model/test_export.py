@@ -146,6 +146,7 @@ def test_existing_output_is_refused_before_the_weights_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "notes.txt").write_text("mine")
     assert main(["export", "--weights", "none.pth", "--out", str(tmp_path / "model")]) == 2
     assert "exists already" in capsys.readouterr().err
 
