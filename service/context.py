@@ -1,10 +1,13 @@
 """What every route handler works with, and how handlers run what is slow."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ParamSpec, TypeVar
 
+import anyio
+import anyio.to_thread
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +19,10 @@ from service.settings import ServiceSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+WRITING_THREADS = 4
+"""How many writes wait for the store at once: one that hangs must leave threads to searches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,9 @@ class ServiceContext:
     embedder: CropEmbedder
     gallery: Gallery
     model: ModelFacts
+    writes: anyio.CapacityLimiter = field(
+        default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
+    )
 
 
 async def context_of(request: Request) -> ServiceContext:
@@ -50,6 +60,14 @@ Context = Annotated[ServiceContext, Depends(context_of)]
 async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a call of the gallery off the event loop; once begun it runs to its end."""
     return await run_in_threadpool(call, *args, **kwargs)
+
+
+async def written(
+    context: ServiceContext, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run a writing call of the gallery off the event loop, among the few that may wait at once."""
+    work = functools.partial(call, *args, **kwargs)
+    return await anyio.to_thread.run_sync(work, limiter=context.writes)
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:

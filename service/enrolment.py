@@ -8,7 +8,7 @@ from fastapi import Request
 from gallery_index.errors import EntryConflictError, GalleryError
 from gallery_index.records import Added, NewEntry
 from model.errors import ImageError
-from service.context import ServiceContext, in_thread, unless_client_leaves
+from service.context import ServiceContext, in_thread, unless_client_leaves, written
 from service.embedding import EmbeddedCrop
 from service.errors import RequestError
 from service.fields import EnrolFields
@@ -50,7 +50,7 @@ async def enrol(
                 outcomes[index] = result
             else:
                 entries[index] = _new_entry(item, result)
-        added = await in_thread(context.gallery.add, list(entries.values()))
+        added = await written(context, context.gallery.add, list(entries.values()))
         outcomes.update(zip(entries, added, strict=True))
     return [outcomes[index] for index in range(len(items))]
 
@@ -78,5 +78,5 @@ def _new_entry(item: Enrolment, embedded: EmbeddedCrop) -> NewEntry:
         person_id=fields.person_id,
         camera_id=fields.camera_id,
         captured_at=fields.captured_at,
-        attributes=fields.attributes,
+        attributes=fields.attributes or {},
     )

@@ -80,8 +80,11 @@ def _real(low: float, high: float) -> Callable[[object], float]:
 def _truth(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    if value in ("true", "false"):
-        return value == "true"
+    text = value.lower() if isinstance(value, str) else None
+    if text in ("true", "1"):
+        return True
+    if text in ("false", "0"):
+        return False
     raise ValueError("true or false")
 
 
@@ -146,7 +149,7 @@ class EnrolFields(Fields):
         default=None,
         description="The client's own id: the same id and bytes again are the same entry.",
     )
-    attributes: Attributes = Field(default={}, description="Anything else, a JSON object.")
+    attributes: Attributes | None = Field(default=None, description="Anything else, a JSON object.")
 
 
 class EntryPatch(Fields):

@@ -42,7 +42,6 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
         listener = stack.enter_context(closing(_bind(settings)))
         encoder = stack.enter_context(_open_encoder(settings))
         gallery = stack.enter_context(closing(_open_gallery(settings, encoder)))
-        stack.enter_context(_quiet_after_signals())
         manifest = encoder.artifact.manifest
         facts = ModelFacts(metrics=manifest.metrics, calibration=manifest.calibration)
         _listen(listener)
@@ -54,7 +53,9 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
             ws="none",
             timeout_graceful_shutdown=SHUTDOWN_S,
         )
-        _Server(config, _address(listener), on_ready).run(sockets=[listener])
+        server = _Server(config, _address(listener), on_ready)
+        stack.enter_context(_quiet_after_signals())
+        server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

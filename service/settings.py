@@ -6,6 +6,7 @@ name `demo` stands for.
 
 import difflib
 import ipaddress
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from model.preprocessing import ImageLimits
 
 PREFIX = "MPANET_"
 CLIENT_VARIABLES = frozenset({"MPANET_URL"})
+MISSPELT = 0.85
+"""How alike a variable's name must be to that of a setting to be taken for a slip."""
+
+logger = logging.getLogger(__name__)
 
 
 class SettingsError(ValueError):
@@ -61,12 +66,12 @@ class ServiceSettings(BaseSettings):
     max_pixels: int = Field(
         default=ImageLimits.max_pixels, ge=64, description="most pixels of one image"
     )
-    max_files: int = Field(default=64, ge=1, description="most images of one request")
+    max_files: int = Field(default=256, ge=1, description="most images of one request")
     max_batch: int = Field(
         default=16, ge=1, le=1024, description="most crops in one run of the encoder"
     )
     max_queue: int = Field(
-        default=256, ge=1, description="most crops in the service at once; more are answered 503"
+        default=512, ge=1, description="most crops in the service at once; more are answered 503"
     )
 
     @field_validator("redis_url")
@@ -102,7 +107,8 @@ class ServiceSettings(BaseSettings):
 def load_settings(overrides: Mapping[str, object], environ: Mapping[str, str]) -> ServiceSettings:
     """Build the settings from the environment of this process and what stands above it.
 
-    Raises: SettingsError in one line, also for a variable `MPANET_*` that is none of ours.
+    Raises: SettingsError in one line, also for a misspelt variable `MPANET_*`; others that are none
+    of ours (an orchestrator's, the compose file's) are named in a warning.
     """
     _refuse_unknown(environ)
     try:
@@ -123,9 +129,12 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {PREFIX + name.upper() for name in ServiceSettings.model_fields} | CLIENT_VARIABLES
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-            raise SettingsError(f"the environment variable {name} is not a setting; {hint}")
+            near = difflib.get_close_matches(name, known, n=1, cutoff=MISSPELT)
+            if near:
+                raise SettingsError(
+                    f"the environment variable {name} is not a setting; did you mean {near[0]}?"
+                )
+            logger.warning("the environment variable %s is not a setting; it is ignored", name)
 
 
 def _lines(error: ValidationError) -> list[str]:

@@ -22,6 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve, enrol the rendered people once, and print what to try."""
     settings = serve.settings_from(args, {"model": serve.DEMO_MODEL, "data": DATA})
+    from httpx import HTTPTransport
+
     from mpanet.demonstration import prepare
     from service.client import ServiceClient, ServiceError
     from service.server import StartError
@@ -29,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
 
     def enroll_and_announce(address: str) -> None:
         key = settings.api_keys[0] if settings.api_keys else None
+        directly = HTTPTransport()  # whatever proxy the environment names
         try:
-            with _quiet_logs(), ServiceClient(address, api_key=key) as client:
+            with _quiet_logs(), ServiceClient(address, key, transport=directly) as client:
                 ready = prepare(client, Path(settings.data) / QUERIES)
         except (ServiceError, OSError) as error:
             print(f"mpanet demo: error: {error}", file=sys.stderr, flush=True)

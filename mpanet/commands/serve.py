@@ -28,9 +28,9 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "max-upload-bytes": ("N", "most bytes of one image (10 MiB)"),
     "max-request-bytes": ("N", "most bytes of one request (64 MiB)"),
     "max-pixels": ("N", "most pixels of one image (25 million)"),
-    "max-files": ("N", "most images of one request (64)"),
+    "max-files": ("N", "most images of one request (256)"),
     "max-batch": ("N", "most crops in one run of the encoder (16)"),
-    "max-queue": ("N", "most crops in the service at once (256)"),
+    "max-queue": ("N", "most crops in the service at once (512)"),
 }
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from gallery_index.records import Added, EntryChanges, EntryFilter
-from service.context import Context, in_thread
+from service.context import Context, in_thread, written
 from service.enrolment import Enrolment, enrol
 from service.errors import InvalidFieldsError, RequestError
 from service.fields import BatchFields, EnrolFields, EntryPatch, ListFields, parse_fields, shown
@@ -122,7 +122,7 @@ async def change_entry(entry_id: str, request: Request, context: Context) -> Ent
     changes = replace(
         EntryChanges(), **{name: getattr(fields, name) for name in fields.model_fields_set}
     )
-    return entry_body(await in_thread(context.gallery.update, entry_id, changes))
+    return entry_body(await written(context, context.gallery.update, entry_id, changes))
 
 
 @router.delete(
@@ -133,7 +133,7 @@ async def change_entry(entry_id: str, request: Request, context: Context) -> Ent
 )
 async def delete_entry(entry_id: str, context: Context) -> Response:
     """Erase one entry, its vector and its crop."""
-    await in_thread(context.gallery.delete, entry_id)
+    await written(context, context.gallery.delete, entry_id)
     return Response(status_code=204)
 
 
@@ -142,7 +142,7 @@ async def delete_entry(entry_id: str, context: Context) -> Response:
 )
 async def erase_person(person_id: str, context: Context) -> ReceiptBody:
     """Erase every entry of a person, with vectors and crops; the answer is a receipt."""
-    return receipt_body(await in_thread(context.gallery.erase_person, person_id))
+    return receipt_body(await written(context, context.gallery.erase_person, person_id))
 
 
 def _entries(text: str, files: int) -> Sequence[object]:

@@ -101,6 +101,7 @@ def test_several_crops_are_averaged_to_one_direction(enrolled: httpx.Client) -> 
         ({"captured_before": "2026-01-01T12:00:00Z"}, {"a"}),
         ({"min_similarity": "0.99"}, {"b"}),
         ({"group_by": "entry", "rerank": "false", "explain": "false"}, {"a", "b", "c", "d"}),
+        ({"rerank": "False", "explain": "0"}, {"a", "b", "c", "d"}),
         ({"person_id": "nobody"}, set()),
     ],
 )
@@ -140,7 +141,7 @@ def test_what_is_not_built_yet_says_so(shared_http: httpx.Client, fields: dict[s
         ("target_modality", "thermal"),
         ("group_by", "camera"),
         ("rerank", "yes"),
-        ("explain", "1"),
+        ("explain", "yes"),
         ("min_similarity", "2"),
         ("min_similarity", "nan"),
         ("min_similarity", "inf"),
