@@ -123,7 +123,7 @@ class RedisStore:
         """Return whose records these are; None if nobody's yet."""
         with self._reported():
             text = self._redis.get(_IDENTITY)
-        return None if text is None else decode_identity(text)
+        return None if text is None else decode_identity(str(text))
 
     def create(self, identity: GalleryIdentity) -> None:
         """Make it the store of this gallery."""
@@ -136,6 +136,12 @@ class RedisStore:
 
     def load(self) -> StoreState:
         """Read everything. Raises: GalleryCorruptError for a record that fails its checksum."""
+        try:
+            return self._load()
+        except ValueError as error:  # bytes that are no text, a row that is no number
+            raise GalleryCorruptError(f"{self._location} holds a damaged value: {error}") from error
+
+    def _load(self) -> StoreState:
         with self._reported():
             self._head = self._read_head()
             entries = [
@@ -231,7 +237,7 @@ class RedisStore:
         head = self._redis.get(_HEAD)
         if head is None:
             raise GalleryMismatchError(f"{self._location} has lost the records of this gallery")
-        return head
+        return str(head)
 
     def _other_writer(self) -> GalleryMismatchError:
         return GalleryMismatchError(
@@ -253,8 +259,8 @@ class RedisStore:
 
     def _check_configuration(self) -> Durability:
         with self._reported():
-            persistence = cast("dict[str, Any]", self._redis.info("persistence"))
-            memory = cast("dict[str, Any]", self._redis.info("memory"))
+            persistence = self._redis.info("persistence")
+            memory = self._redis.info("memory")
             appendfsync = self._appendfsync()
         if not int(persistence.get("aof_enabled", 0)):
             raise StoreConfigurationError(

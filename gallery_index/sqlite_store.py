@@ -180,10 +180,15 @@ class SQLiteStore:
         if moved.rowcount != 1:
             raise GalleryMismatchError(f"another writer has changed {self._path}")
         many(_PUT, [(entry.entry_id, encode_entry(entry)) for entry in transaction.put])
-        many(
+        deleted = many(
             "DELETE FROM entries WHERE entry_id = ?",
             [(entry.entry_id,) for entry in transaction.delete],
         )
+        if transaction.delete and deleted.rowcount != len(transaction.delete):
+            raise GalleryCorruptError(
+                f"{self._path} deleted {deleted.rowcount} entries of {len(transaction.delete)}:"
+                " its index is damaged; check it with `mpanet gallery verify`"
+            )
         many(
             "INSERT INTO pending (row, value) VALUES (?, ?)",
             [(entry.row, encode_pending(entry.entry_id)) for entry in transaction.delete],

@@ -4,6 +4,7 @@ The directory holds `run.json` (recipe as resolved, dataset, seed, commit, envir
 `metrics.csv`, `last.ckpt` after every epoch and `best.ckpt` by validation mAP.
 """
 
+import hashlib
 import json
 import logging
 import platform
@@ -193,7 +194,7 @@ def _check_directory(out: Path, record: dict[str, Any], resume: bool) -> None:
         before = json.loads((out / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{out / RECORD}: cannot be read: {error}") from error
-    for key in ("config", "seed", "dataset"):
+    for key in ("config", "seed", "dataset", "samples"):
         if before.get(key) != record[key]:
             raise RunError(f"{out}: the run was started with another {key}; it cannot be resumed")
 
@@ -204,6 +205,7 @@ def _record(dataset: Dataset, config: TrainingConfig, recipe: str, seed: int) ->
         "config": config.model_dump(mode="json"),
         "dataset": dataset.name,
         "data": str(dataset.root),
+        "samples": _samples_hash(dataset),
         "seed": seed,
         "commit": current_commit(),
         "environment": {
@@ -212,6 +214,19 @@ def _record(dataset: Dataset, config: TrainingConfig, recipe: str, seed: int) ->
             **{name: metadata.version(name) for name in PACKAGES},
         },
     }
+
+
+def _samples_hash(dataset: Dataset) -> str:
+    """Which files teach and validate, as whom: a resumed run must go on with the same."""
+    digest = hashlib.sha256()
+    for split in (dataset.train, dataset.validation):
+        for sample in split:
+            name = sample.path.relative_to(dataset.root).as_posix()
+            digest.update(
+                f"{name}\0{sample.person_id}\0{sample.camera_id}\0{sample.modality}\n".encode()
+            )
+        digest.update(b"\0")
+    return digest.hexdigest()
 
 
 def current_commit() -> str | None:

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from gallery_index.errors import GalleryMismatchError, StoreUnavailableError
+from gallery_index.errors import (
+    GalleryCorruptError,
+    GalleryMismatchError,
+    StoreUnavailableError,
+)
 from gallery_index.records import GalleryEntry, GalleryIdentity
 from gallery_index.redis_store import RedisStore
 from gallery_index.sqlite_store import SQLiteStore
 from gallery_index.store import MetadataStore, StoreState, Transaction
+from tests.redis_server import RedisServer
 
 IDENTITY = GalleryIdentity("0" * 32, "model-a", 16, "sqlite")
 Connect = Callable[[], MetadataStore]
@@ -109,3 +114,26 @@ def test_a_transaction_in_doubt_is_settled_by_looking(
     count = 1 if applied else 0
     store.commit(Transaction(next_row=count + 1, entries=count + 1, put=[entry(count)]))
     assert len(connect().load().entries) == count + 1
+
+
+@pytest.mark.parametrize("row", ["1", "one"])
+def test_a_value_in_redis_that_is_no_text_or_number_is_damage(
+    empty_redis: RedisServer, row: str
+) -> None:
+    store = RedisStore(empty_redis.url)
+    created(lambda: store)
+    store._redis.hset("{mpanet:gallery}:pending", row, b"\xff\xfe")
+    with pytest.raises(GalleryCorruptError, match="damaged value"):
+        RedisStore(empty_redis.url).load()
+    store.close()
+
+
+def test_a_delete_that_finds_no_record_is_damage_and_changes_nothing(directory: Path) -> None:
+    store = SQLiteStore(directory / "metadata.sqlite")
+    created(lambda: store)
+    store.commit(Transaction(next_row=2, entries=2, put=[entry(0), entry(1)]))
+    store._connection.execute("DELETE FROM entries WHERE entry_id = 'e0'")
+    with pytest.raises(GalleryCorruptError, match="deleted 0 entries of 1"):
+        store.commit(Transaction(next_row=2, entries=1, delete=[entry(0)]))
+    store.commit(Transaction(next_row=2, entries=1, delete=[entry(1)]))
+    store.close()

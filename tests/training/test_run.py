@@ -96,8 +96,8 @@ def test_there_must_be_something_to_resume(
         train(dataset, tiny_recipe, tmp_path, recipe="t", seed=0, resume=True, progress=False)
 
 
-@pytest.mark.parametrize("key", ["config", "seed"])
-def test_a_run_is_not_resumed_with_another_recipe_or_seed(
+@pytest.mark.parametrize("key", ["config", "seed", "samples"])
+def test_a_run_is_not_resumed_with_another_recipe_seed_or_training_set(
     dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path, key: str
 ) -> None:
     record = {"config": tiny_recipe.model_dump(mode="json"), "seed": 0, "dataset": "sysu-mm01"}

@@ -6,6 +6,7 @@ over sorted files (AGW and its descendants). A result always names which one it 
 """
 
 import random
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,19 +141,20 @@ def load_permutations(path: Path) -> Permutations:
             [np.atleast_2d(person).astype(np.int64) for person in camera.ravel()]
             for camera in cells.ravel()
         ]
-    except (OSError, MatReadError, KeyError, ValueError, AttributeError) as error:
+    except (
+        OSError, MatReadError, KeyError, ValueError, AttributeError, TypeError,
+        EOFError, NotImplementedError, zlib.error,
+    ) as error:  # fmt: skip
         raise ProtocolError(f"{path}: expected the permutations of SYSU-MM01: {error}") from error
 
 
 def _permutation(
     permutations: Permutations, camera_id: int, person_id: int, trial: int
 ) -> NDArray[np.int64]:
-    try:
-        table = permutations[camera_id - 1][person_id - 1]
-    except IndexError:
-        raise ProtocolError(
-            f"the permutations have no person {person_id} of camera {camera_id}"
-        ) from None
+    cameras = len(permutations)
+    if not (0 < camera_id <= cameras and 0 < person_id <= len(permutations[camera_id - 1])):
+        raise ProtocolError(f"the permutations have no person {person_id} of camera {camera_id}")
+    table = permutations[camera_id - 1][person_id - 1]
     if table.size == 0:  # the person was not seen by this camera
         return table.ravel()
     if trial >= len(table):

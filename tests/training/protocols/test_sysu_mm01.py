@@ -101,16 +101,25 @@ def test_ten_shots_take_all_of_fewer_images() -> None:
     assert draw_seeded(gallery, (1, 2, 4, 5), 10, 0).tolist() == [0, 1, 2]
 
 
-def test_a_person_missing_from_the_permutations_is_named() -> None:
-    gallery = embedded([334], [1], [[1, 0]])
+@pytest.mark.parametrize("person", [0, 334])
+def test_a_person_missing_from_the_permutations_is_named(person: int) -> None:
+    gallery = embedded([person], [1], [[1, 0]])
     permutations = load_permutations(GOLDEN / "rand_perm_cam.mat")
-    with pytest.raises(ProtocolError, match="no person 334 of camera 1"):
+    with pytest.raises(ProtocolError, match=f"no person {person} of camera 1"):
         draw_published(gallery, permutations, 1, 0)
 
 
 def test_a_file_that_is_no_permutations_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rand_perm_cam.mat"
     path.write_bytes(b"not a MATLAB file" * 20)
+    with pytest.raises(ProtocolError, match=r"rand_perm_cam\.mat: expected the permutations"):
+        load_permutations(path)
+
+
+def test_permutations_with_flipped_bytes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "rand_perm_cam.mat"
+    whole = (GOLDEN / "rand_perm_cam.mat").read_bytes()
+    path.write_bytes(whole[:400] + bytes(byte ^ 0xFF for byte in whole[400:440]) + whole[440:])
     with pytest.raises(ProtocolError, match=r"rand_perm_cam\.mat: expected the permutations"):
         load_permutations(path)
 
