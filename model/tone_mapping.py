@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from model.errors import UndecodableImageError
 
-TONE_MAPPING = "depth-v1"
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 FLAT_GREY = 128  # a radiometric image without contrast
 

@@ -15,14 +15,6 @@ from mpanet.errors import CommandError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 FIELDS = ("modality", "person_id", "camera_id", "captured_at", "entry_id")
 IGNORED = frozenset({"split"})
-SYSU_MODALITIES = {
-    "1": "visible",
-    "2": "visible",
-    "3": "infrared",
-    "4": "visible",
-    "5": "visible",
-    "6": "infrared",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +45,16 @@ def read_csv(path: Path, defaults: Mapping[str, str]) -> list[CropSource]:
         raise CommandError(f"{path}: not a CSV in UTF-8: {error}") from error
 
 
-def read_sysu(root: Path, cameras: Collection[str]) -> list[CropSource]:
-    """Read `cam{n}/{person}/{n}.jpg`; the modality is the camera's. Raises: CommandError."""
-    unknown = sorted(set(cameras) - set(SYSU_MODALITIES))
+def read_sysu(root: Path, cameras: Collection[str] | None) -> list[CropSource]:
+    """Read `cam{n}/{person}/{n}.jpg` of some cameras, or of all; the modality is the camera's.
+
+    Raises: CommandError.
+    """
+    from training.datasets.sysu_mm01 import CAMERAS, modality_of
+
+    modalities = {str(number): modality_of(number).value for number in CAMERAS}
+    wanted = modalities if cameras is None else cameras
+    unknown = sorted(set(wanted) - set(modalities))
     if unknown:
         raise CommandError(f"--cameras: expected numbers from 1 to 6, came {', '.join(unknown)}")
     sources = [
@@ -63,12 +62,12 @@ def read_sysu(root: Path, cameras: Collection[str]) -> list[CropSource]:
             path,
             path.relative_to(root).as_posix(),
             {
-                "modality": SYSU_MODALITIES[camera],
+                "modality": modalities[camera],
                 "person_id": path.parent.name,
                 "camera_id": f"cam{camera}",
             },
         )
-        for camera in sorted(cameras)
+        for camera in sorted(wanted)
         for path in _images(root.glob(f"cam{camera}/*/*"))
     ]
     return _some(sources, root, "cam{n}/{person}/{n}.jpg")

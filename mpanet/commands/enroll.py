@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpanet.connection import add_connection_options, connect, failure
-from mpanet.crop_list import SYSU_MODALITIES, CropSource, read_csv, read_flat, read_sysu
+from mpanet.crop_list import CropSource, read_csv, read_flat, read_sysu
 from mpanet.errors import CommandError
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def _sources(args: argparse.Namespace) -> list[CropSource]:
     if args.layout == "sysu-mm01":
         if fields:
             raise CommandError(f"--layout sysu-mm01 says itself what {', '.join(fields)} is")
-        cameras = args.cameras.split(",") if args.cameras else SYSU_MODALITIES
-        return read_sysu(args.path, [camera.strip() for camera in cameras])
+        cameras = [camera.strip() for camera in args.cameras.split(",")] if args.cameras else None
+        return read_sysu(args.path, cameras)
     if "modality" not in fields:
         raise CommandError("a plain directory needs --modality: it is never guessed")
     return read_flat(args.path, fields)

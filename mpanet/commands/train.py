@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     with reported(TrainingError):
         config = load_recipe(args.recipe)
         dataset = read_dataset(args.dataset, args.data, split=args.split)
-        from training.run import train
+        from training.run import LAST, train
 
         try:
             result = train(
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
                 resume=args.resume,
             )
         except KeyboardInterrupt:
-            kept = (args.out / "last.ckpt").exists()
+            kept = (args.out / LAST).exists()
             raise CommandError(
                 f"interrupted; {args.out} keeps the last whole epoch, --resume goes on from there"
                 if kept

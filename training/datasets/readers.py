@@ -1,7 +1,7 @@
 """The readers by the names that the command line uses."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from training.datasets.manifest import read_manifest
 from training.datasets.regdb import read_regdb
@@ -9,7 +9,6 @@ from training.datasets.sample import Dataset
 from training.datasets.sysu_mm01 import read_sysu_mm01
 
 DatasetName = Literal["sysu-mm01", "regdb", "manifest"]
-DATASET_NAMES: tuple[DatasetName, ...] = get_args(DatasetName)
 
 
 def read_dataset(name: DatasetName, root: Path, *, split: int = 1) -> Dataset:

@@ -11,7 +11,7 @@ from training.datasets.index_files import read_index
 from training.datasets.sample import Dataset, Sample
 from training.errors import DatasetError
 
-VISIBLE_CAMERAS = (1, 2, 4, 5)
+CAMERAS = range(1, 7)
 INFRARED_CAMERAS = (3, 6)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
@@ -45,7 +45,7 @@ def modality_of(camera_id: int) -> Modality:
 def _check_folders(root: Path) -> None:
     if not root.is_dir():
         raise DatasetError(f"{root}: no such dataset folder")
-    wanted = [f"cam{camera}" for camera in range(1, 7)]
+    wanted = [f"cam{camera}" for camera in CAMERAS]
     missing = [name for name in wanted if not (root / name).is_dir()]
     if missing:
         raise DatasetError(
@@ -76,7 +76,7 @@ def _check_disjoint(ids: dict[str, list[int]], root: Path) -> None:
 
 def _samples_by_person(root: Path) -> dict[int, list[Sample]]:
     found: dict[int, list[Sample]] = defaultdict(list)
-    for camera_id in range(1, 7):
+    for camera_id in CAMERAS:
         for folder in sorted((root / f"cam{camera_id}").iterdir()):
             if not (folder.is_dir() and folder.name.isdecimal()):
                 continue
