@@ -48,7 +48,10 @@ def _config_of_manifest(value: Any) -> Any:
 
 
 def _config_to_manifest(config: MPANetConfig) -> dict[str, Any]:
-    return config.model_dump(mode="json") | {"embedding_dim": config.embedding_dim}
+    """Defaults are left out, so that a new option leaves the ids of existing models as they are."""
+    return config.model_dump(mode="json", exclude_defaults=True) | {
+        "embedding_dim": config.embedding_dim
+    }
 
 
 class ModelSource(BaseModel):

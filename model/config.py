@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 BackboneName = Literal["resnet18", "resnet34", "resnet50"]
 
@@ -23,15 +23,22 @@ class Modality(StrEnum):
 class MPANetConfig(BaseModel):
     """Everything that decides the shape of the network; `image_size` is (height, width) in pixels.
 
+    Without patterns (0) the embedding is the global block alone; without `modality_alleviation` the
+    backbone is a plain ResNet: what an ablation compares with. `projected_dim` is an artifact's:
+    the length to which a projection inside its graph shortens the embedding.
+
     Raises:
-        pydantic.ValidationError: an unknown key, an unknown backbone, a size out of range.
+        pydantic.ValidationError: an unknown key, an unknown backbone, a size out of range, a
+            projection to more dimensions than the features have.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: BackboneName
     image_size: tuple[int, int]
-    num_patterns: int = Field(ge=1, le=64)
+    num_patterns: int = Field(ge=0, le=64)
+    modality_alleviation: bool = True
+    projected_dim: int | None = Field(ge=1, default=None)
 
     @field_validator("image_size")
     @classmethod
@@ -48,10 +55,24 @@ class MPANetConfig(BaseModel):
         """Channels of the last feature map: 512 or 2,048."""
         return CHANNELS[self.backbone]
 
+    @model_validator(mode="after")
+    def _projection_shortens(self) -> "MPANetConfig":
+        if self.projected_dim is not None and self.projected_dim > self.feature_dim:
+            raise ValueError(
+                f"expected projected_dim of at most {self.feature_dim}, the length of the features,"
+                f" got {self.projected_dim}"
+            )
+        return self
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of the features: one block of `channels` a pattern, and the global one last."""
+        return (self.num_patterns + 1) * self.channels
+
     @property
     def embedding_dim(self) -> int:
-        """Length of an embedding: one block of `channels` a pattern, and the global one last."""
-        return (self.num_patterns + 1) * self.channels
+        """Length of an embedding: that of the features, or of the projection that follows them."""
+        return self.projected_dim or self.feature_dim
 
     @property
     def map_size(self) -> tuple[int, int]:

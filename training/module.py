@@ -53,7 +53,7 @@ class MPANetModule(lightning.LightningModule):
         self.seed = seed
         self.source = source
         self.network = MPANet(config.network)
-        self.heads = IdentityHeads(config.network.embedding_dim, identities)
+        self.heads = IdentityHeads(config.network.feature_dim, identities)
         self._validation = validation
         if config.channels_last:
             self.network.to(memory_format=torch.channels_last)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet
 
-from model.config import BackboneName
+from model.config import MPANetConfig
 from model.network.layers import ModalityAlleviation
 
 CONSTRUCTORS = {
@@ -18,19 +18,20 @@ class Backbone(nn.Module):
     """Images (N, 3, H, W) -> features (N, C, H/16, W/16), sides rounded up.
 
     The last stage keeps its resolution (stride 1). `MAM3` and `MAM4` follow stages 3 and 4; their
-    names, and those of the layers, are the names of the published checkpoint.
+    names, and those of the layers, are the names of the published checkpoint. Without modality
+    alleviation both let everything through.
     """
 
-    def __init__(self, name: BackboneName) -> None:
+    def __init__(self, config: MPANetConfig) -> None:
         super().__init__()
-        trunk = CONSTRUCTORS[name](weights=None)
+        trunk = CONSTRUCTORS[config.backbone](weights=None)
         self.conv1, self.bn1, self.relu = trunk.conv1, trunk.bn1, trunk.relu
         self.maxpool = trunk.maxpool
         self.layer1, self.layer2 = trunk.layer1, trunk.layer2
         self.layer3, self.layer4 = trunk.layer3, _without_stride(trunk.layer4)
-        channels: int = trunk.fc.in_features
-        self.MAM3 = ModalityAlleviation(channels // 2)
-        self.MAM4 = ModalityAlleviation(channels)
+        alleviates = config.modality_alleviation
+        self.MAM3 = ModalityAlleviation(config.channels // 2) if alleviates else nn.Identity()
+        self.MAM4 = ModalityAlleviation(config.channels) if alleviates else nn.Identity()
         for module in [*self.MAM3.modules(), *self.MAM4.modules()]:
             if isinstance(module, nn.Conv2d):  # as torchvision initialises the trunk
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -200,15 +200,19 @@ def _published(
                 f" the tensor {name} is not there"
             )
     maps = state["spatial_attention.weight"].shape
+    if not maps or not maps[0]:
+        raise CheckpointError(
+            f"{path}: expected spatial_attention.weight with one row a pattern, got {tuple(maps)}"
+        )
     shape = {
         "backbone": _backbone_of(state),
         "image_size": PUBLISHED_IMAGE_SIZE,
-        "num_patterns": maps[0] if maps else 0,
+        "num_patterns": maps[0],
     }
     config = _config(shape, path, image_size)
     heads = {name: value for name, value in state.items() if name in HEAD_KEYS}
     classes = next((value.shape[:1] for value in heads.values() if isinstance(value, Tensor)), ())
-    expected = torch.Size([*classes, config.embedding_dim])
+    expected = torch.Size([*classes, config.feature_dim])
     check_keys_and_shapes(dict.fromkeys(heads, expected), heads, where=str(path))
     return _Contents(
         kind="published",

@@ -39,17 +39,24 @@ class MPANet(nn.Module):
     def __init__(self, config: MPANetConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config.backbone)
-        self.spatial_attention = nn.Conv2d(config.channels, config.num_patterns, kernel_size=1)
-        self.bn_neck = nn.BatchNorm1d(config.embedding_dim)
-        nn.init.zeros_(self.spatial_attention.bias)  # type: ignore[arg-type]
+        self.backbone = Backbone(config)
+        self.spatial_attention: nn.Conv2d | None = None
+        if config.num_patterns:
+            self.spatial_attention = nn.Conv2d(config.channels, config.num_patterns, kernel_size=1)
+            nn.init.zeros_(self.spatial_attention.bias)  # type: ignore[arg-type]
+        self.bn_neck = nn.BatchNorm1d(config.feature_dim)
         self.bn_neck.bias.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Features:
         features = self.backbone(images)  # (N, C, h, w)
-        pattern_maps = self.spatial_attention(features).sigmoid()  # (N, P, h, w)
+        pattern_maps = self._pattern_maps(features)  # (N, P, h, w)
         pooled = pool_patterns(features, pattern_maps)  # (N, (P + 1) * C)
         return Features(pooled, self.bn_neck(pooled), pattern_maps)
+
+    def _pattern_maps(self, features: Tensor) -> Tensor:
+        if self.spatial_attention is None:
+            return features.new_zeros((len(features), 0, *features.shape[2:]))
+        return torch.sigmoid(self.spatial_attention(features))
 
     def initialise_from_imagenet(self, weights: Mapping[str, Tensor]) -> None:
         """Copy torchvision's ImageNet weights into the backbone; their `fc` is left out.

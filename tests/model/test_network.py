@@ -53,6 +53,29 @@ def test_shapes_follow_the_config(backbone: BackboneName, channels: int) -> None
     assert features.pattern_maps.shape == (2, 3, 6, 3)
 
 
+@pytest.mark.parametrize("num_patterns", [0, 2])
+def test_without_modality_alleviation_the_backbone_is_a_plain_resnet(num_patterns: int) -> None:
+    config = MPANetConfig(
+        backbone="resnet18", image_size=(64, 32), num_patterns=num_patterns,
+        modality_alleviation=False,
+    )  # fmt: skip
+    network = MPANet(config).eval()
+    plain = resnet18(weights=None)
+    for block in plain.layer4.children():
+        for module in block.modules():
+            if isinstance(module, nn.Conv2d):
+                module.stride = (1, 1)
+    names = plain.state_dict().keys() & network.backbone.state_dict().keys()
+    plain.load_state_dict({name: network.backbone.state_dict()[name] for name in names}, False)
+    images = torch.rand(2, 3, 64, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        features = network(images)
+        pooled = nn.Sequential(*list(plain.eval().children())[:-1])(images).flatten(1)
+    assert features.pattern_maps.shape == (2, num_patterns, 4, 2)
+    assert config.embedding_dim == 512 * (num_patterns + 1)
+    np.testing.assert_allclose(features.pooled[:, -512:].numpy(), pooled.numpy(), rtol=1e-4)
+
+
 def test_pooling_is_the_loop_over_patterns() -> None:
     generator = torch.Generator().manual_seed(1)
     features = torch.rand(2, 5, 4, 3, generator=generator)
