@@ -20,7 +20,12 @@ from training.datasets.checks import identity_problems, incomplete_identities, r
 from training.datasets.pixels import decode_images
 from training.datasets.sample import Dataset, Sample, person_ids, require
 from training.recipe import TrainingConfig
-from training.sampler import PKSampler
+from training.sampler import PKSampler, ReferenceSampler
+
+SAMPLERS: dict[str, type[PKSampler] | type[ReferenceSampler]] = {
+    "balanced": PKSampler,
+    "reference": ReferenceSampler,
+}
 
 
 class Batch(NamedTuple):
@@ -60,12 +65,6 @@ class PixelBatches(TorchDataset[Batch]):
         self._labels = torch.from_numpy(labels.astype(np.int64))
         self._infrared = torch.from_numpy(split.infrared)
 
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Identity of each row, numbered from 0."""
-        values: NDArray[np.int64] = self._labels.numpy()
-        return values
-
     def __getitem__(self, indices: NDArray[np.int64]) -> Batch:
         rows = torch.as_tensor(indices)
         return Batch(self._pixels[rows], self._labels[rows], self._infrared[rows])
@@ -98,17 +97,29 @@ def load_training_data(
     )
 
 
-def batches(split: LabelledPixels, config: TrainingConfig, seed: int) -> DataLoader[Batch]:
-    """A loader of P x K batches whose order depends on (seed, epoch) alone."""
-    rows = PixelBatches(split)
-    sampler = PKSampler(
-        rows.labels,
+def batches(
+    split: LabelledPixels,
+    config: TrainingConfig,
+    seed: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[Batch]:
+    """A loader of this rank's P x K batches; their order depends on (seed, epoch) alone.
+
+    Raises:
+        DatasetError: the split does not fill the recipe's batches.
+    """
+    sampler = SAMPLERS[config.batch.sampling](
+        split.person_ids,
         split.infrared,
         persons=config.batch.persons,
         images_per_person=config.batch.images_per_person,
         seed=seed,
+        rank=rank,
+        world_size=world_size,
     )
-    return DataLoader(rows, sampler=sampler, batch_size=None)
+    return DataLoader(PixelBatches(split), sampler=sampler, batch_size=None)
 
 
 def _chosen(dataset: Dataset, config: TrainingConfig) -> tuple[Dataset, int]:

@@ -1,64 +1,74 @@
 """P x K batches: P identities, K images of each, half of them visible and half infrared.
 
-Pure index arithmetic over labels; opens nothing and knows no torch.
+Pure index arithmetic over labels; opens nothing and knows no torch. Two ways to fill an epoch with
+the same interface: `PKSampler` drops nobody, `ReferenceSampler` draws as the authors' code does.
 
-An epoch is a plan of visits: an identity is visited once for every K/2 images of its scarcer
-modality (at least once), never twice in one batch. Batches that cannot be filled with visits that
-are due are filled with extra visits of other identities, so no identity is ever dropped and the
-number of batches follows from the counts alone.
+Under several processes every rank walks the same epoch and yields every `world_size`-th batch of
+it, so the ranks together show what one process would. Where the number of batches is not divisible
+the epoch begins anew for the last round: all ranks take the same number of steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import DatasetError
 
+Indices = NDArray[np.int64]
+
 
 class PKSampler:
     """Yields batches of indices, the same for the same (seed, epoch) in every process.
 
-    Rows of one identity stand together, visible and infrared in turn.
+    Rows of one identity stand together, visible and infrared in turn. An epoch is a plan of visits:
+    an identity is visited once for every K/2 images of its scarcer modality (at least once), never
+    twice in one batch. Batches that cannot be filled with visits that are due are filled with extra
+    visits of other identities, so no identity is ever dropped and the number of batches follows
+    from the counts alone. An identity with fewer than K/2 images of a modality shows some of them
+    twice; any other shows no image twice in a batch, and all of them before one comes again.
 
     Args:
-        labels: identity of each sample, (N,) int64.
+        labels: identity of each sample, (N,) int64; errors name these numbers.
         infrared: whether each sample is infrared, (N,) bool.
         persons: P, identities in a batch.
         images_per_person: K, even.
+        rank, world_size: which share of each epoch's batches to yield.
 
     Raises:
-        DatasetError: an identity lacks one modality, or there are fewer than P identities.
+        DatasetError: K is odd or larger than any identity can fill without repeating an image, an
+            identity lacks one modality, or there are fewer than P identities.
     """
 
     def __init__(
         self,
-        labels: NDArray[np.int64],
+        labels: Indices,
         infrared: NDArray[np.bool_],
         *,
         persons: int,
         images_per_person: int,
         seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        if images_per_person < 2 or images_per_person % 2:
-            raise DatasetError(f"images per person is even and at least 2, not {images_per_person}")
+        self._half = _half(images_per_person)
         self._persons = persons
-        self._half = images_per_person // 2
         self._seed = seed
         self._epoch = 0
-        self._groups = [
-            (
-                np.flatnonzero((labels == person) & ~infrared),
-                np.flatnonzero((labels == person) & infrared),
-            )
-            for person in np.unique(labels)
+        self._rank, self._world_size = rank, world_size
+        people, self._groups = _groups(labels, infrared)
+        lacking = [
+            person
+            for person, (visible, thermal) in zip(people, self._groups, strict=True)
+            if len(visible) == 0 or len(thermal) == 0
         ]
-        if any(len(visible) == 0 or len(thermal) == 0 for visible, thermal in self._groups):
-            raise DatasetError("every identity needs images of both modalities")
-        if len(self._groups) < persons:
+        if lacking:
             raise DatasetError(
-                f"a batch holds {persons} identities, the training set has {len(self._groups)}"
+                f"every identity needs images of both modalities; {len(lacking)} lack one,"
+                f" the first is identity {lacking[0]}"
             )
+        _check_persons(persons, len(people))
+        _check_images(self._half, people, self._groups)
         self._visits = np.array(
             [
                 max(1, min(len(visible), len(thermal)) // self._half)
@@ -67,50 +77,201 @@ class PKSampler:
         )
 
     def __len__(self) -> int:
-        """Batches in an epoch, known before the first one."""
-        return int(max(self._visits.max(), -(-self._visits.sum() // self._persons)))
+        """Batches that this rank yields in an epoch, known before the first one."""
+        return -(-self._planned() // self._world_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields (Lightning calls this)."""
         self._epoch = epoch
 
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+    def __iter__(self) -> Iterator[Indices]:
         rng = np.random.default_rng((self._seed, self._epoch))
         images = [
             (_rounds(visible, self._half, rng), _rounds(thermal, self._half, rng))
             for visible, thermal in self._groups
         ]
-        for chosen in self._plan(rng):
-            yield np.concatenate(
-                [
-                    np.stack([next(images[person][0]), next(images[person][1])], axis=1).ravel()
-                    for person in chosen
-                ]
-            )
+        epoch = [
+            np.concatenate([_in_turn(next(images[p][0]), next(images[p][1])) for p in chosen])
+            for chosen in self._plan(rng)
+        ]
+        # A generator: Lightning makes the iterator of a resumed run before it sets the epoch.
+        yield from _share(epoch, self._rank, self._world_size)
 
-    def _plan(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    def _planned(self) -> int:
+        return int(max(self._visits.max(), -(-self._visits.sum() // self._persons)))
+
+    def _plan(self, rng: np.random.Generator) -> Iterator[Indices]:
         """Identities of each batch: those with most visits still due, ties at random.
 
         Taking the longest queues first meets the bound that `__len__` states.
         """
         due = self._visits.copy()
-        for _ in range(len(self)):
+        for _ in range(self._planned()):
             order = np.lexsort((rng.random(len(due)), -due))
             chosen = order[: self._persons]
             due[chosen] = np.maximum(due[chosen] - 1, 0)
             yield rng.permutation(chosen)
 
 
-def _rounds(
-    indices: NDArray[np.int64], size: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
+class ReferenceSampler:
+    """Fills an epoch as the authors' RandomIdentitySampler does; interface of `PKSampler`.
+
+    Each epoch an identity's richer modality is cut at random to the count of the poorer one, both
+    are shuffled and dealt out in chunks of K/2 + K/2; what is left over is not shown. Batches take
+    P identities at random among those with chunks left, until fewer than P are left: the end of
+    the epoch is dropped, so its length differs a little from epoch to epoch. An identity with fewer
+    than K/2 images in both modalities fills one chunk by drawing with replacement. Identities
+    without infrared are dropped. Seeded, unlike the reference; its crash is an error by name.
+
+    Args and Raises as `PKSampler`, and:
+        DatasetError: an identity has fewer than K/2 images in one modality only.
+
+    Source: DoubtedSteam/MPANet, data/sampler.py, commit f57fd5c.
+    """
+
+    def __init__(
+        self,
+        labels: Indices,
+        infrared: NDArray[np.bool_],
+        *,
+        persons: int,
+        images_per_person: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._half = _half(images_per_person)
+        self._persons = persons
+        self._seed = seed
+        self._epoch = 0
+        self._rank, self._world_size = rank, world_size
+        people, groups = _groups(labels, infrared)
+        seen = [place for place, (_, thermal) in enumerate(groups) if len(thermal)]
+        self._groups = [groups[place] for place in seen]
+        people = [people[place] for place in seen]
+        _check_persons(persons, len(people))
+        _check_images(self._half, people, self._groups)
+        self._chunks = np.array(
+            [
+                _chunks(person, visible, thermal, self._half)
+                for person, (visible, thermal) in zip(people, self._groups, strict=True)
+            ]
+        )
+
+    def __len__(self) -> int:
+        """Batches that this rank yields in the epoch that is set; known before it begins."""
+        return -(-len(self._plan(self._rng())) // self._world_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration yields (Lightning calls this)."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[Indices]:
+        rng = self._rng()
+        plan = self._plan(rng)
+        dealt = [iter(_deal(*group, self._half, rng)) for group in self._groups]
+        epoch = [np.concatenate([next(dealt[person]) for person in chosen]) for chosen in plan]
+        # A generator: Lightning makes the iterator of a resumed run before it sets the epoch.
+        yield from _share(epoch, self._rank, self._world_size)
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng((self._seed, self._epoch))
+
+    def _plan(self, rng: np.random.Generator) -> list[Indices]:
+        """Identities of each batch, drawn first of all: the length needs no images."""
+        left = self._chunks.copy()
+        plan = []
+        while len(available := np.flatnonzero(left)) >= self._persons:
+            chosen = rng.choice(available, self._persons, replace=False)
+            left[chosen] -= 1
+            plan.append(chosen)
+        return plan
+
+
+def _half(images_per_person: int) -> int:
+    if images_per_person < 2 or images_per_person % 2:
+        raise DatasetError(f"images per person is even and at least 2, not {images_per_person}")
+    return images_per_person // 2
+
+
+def _groups(
+    labels: Indices, infrared: NDArray[np.bool_]
+) -> tuple[list[int], list[tuple[Indices, Indices]]]:
+    """The identities, ascending, and each one's visible and infrared rows."""
+    order = np.argsort(labels, kind="stable")
+    people, first = np.unique(labels[order], return_index=True)
+    rows = np.split(order, first[1:])
+    return people.tolist(), [(own[~infrared[own]], own[infrared[own]]) for own in rows]
+
+
+def _check_persons(persons: int, found: int) -> None:
+    if found < persons:
+        raise DatasetError(f"a batch holds {persons} identities, the training set has {found}")
+
+
+def _check_images(
+    half: int, people: Sequence[int], groups: Sequence[tuple[Indices, Indices]]
+) -> None:
+    """Refuse a K that no identity fills with K/2 different images of each modality."""
+    fillable = [min(len(visible), len(thermal)) for visible, thermal in groups]
+    largest = int(np.argmax(fillable))
+    if fillable[largest] < half:
+        visible, thermal = groups[largest]
+        raise DatasetError(
+            f"{2 * half} images per person need an identity with {half} visible and {half} infrared"
+            f" images; the largest, identity {people[largest]}, has {len(visible)} and"
+            f" {len(thermal)}"
+        )
+
+
+def _chunks(person: int, visible: Indices, thermal: Indices, half: int) -> int:
+    """How many chunks of K/2 + K/2 an identity fills in the reference's way."""
+    scarcer = min(len(visible), len(thermal))
+    both_scarce = max(len(visible), len(thermal)) < half
+    if scarcer >= half:
+        return scarcer // half
+    if both_scarce and scarcer > 0:
+        return 1
+    raise DatasetError(
+        f"identity {person} has {len(visible)} visible and {len(thermal)} infrared images: the"
+        f" reference sampling crashes on fewer than {half} in one modality only; leave the identity"
+        " out, or use batch.sampling = 'balanced'"
+    )
+
+
+def _deal(
+    visible: Indices, thermal: Indices, half: int, rng: np.random.Generator
+) -> Iterator[Indices]:
+    """An identity's chunks of one epoch in the reference's way."""
+    if max(len(visible), len(thermal)) < half:
+        visible, thermal = (rng.choice(rows, half, replace=True) for rows in (visible, thermal))
+    count = min(len(visible), len(thermal))
+    visible, thermal = rng.permutation(visible)[:count], rng.permutation(thermal)[:count]
+    for start in range(0, count - half + 1, half):
+        yield _in_turn(visible[start : start + half], thermal[start : start + half])
+
+
+def _in_turn(visible: Indices, thermal: Indices) -> Indices:
+    return np.stack([visible, thermal], axis=1).ravel()
+
+
+def _rounds(indices: Indices, size: int, rng: np.random.Generator) -> Iterator[Indices]:
     """Endless draws of `size` images: without replacement until all were drawn, then anew.
 
-    An identity with fewer than `size` images shows each of them, some twice.
+    A draw across two rounds takes from the new one what it does not have yet. An identity with
+    fewer than `size` images shows each of them, as equally often as `size` allows.
     """
     pool = rng.permutation(indices)
     while True:
         while len(pool) < size:
-            pool = np.concatenate([pool, rng.permutation(indices)])
+            fresh = rng.permutation(indices)
+            again = np.isin(fresh, pool)
+            pool = np.concatenate([pool, fresh[~again], fresh[again]])
         yield pool[:size]
         pool = pool[size:]
+
+
+def _share(epoch: Sequence[Indices], rank: int, world_size: int) -> Iterator[Indices]:
+    """Every `world_size`-th batch from `rank` on; the epoch begins anew to fill the last round."""
+    steps = -(-len(epoch) // world_size)
+    return (epoch[(step * world_size + rank) % len(epoch)] for step in range(steps))
