@@ -19,7 +19,7 @@ from model.encoder import Encoder
 from training.artifact_embedding import embed_samples
 from training.baselines import BASELINES, Embed
 from training.datasets.sysu_mm01 import read_sysu_mm01
-from training.evaluation import EvaluationRow, evaluate_on_sysu_mm01, table
+from training.evaluation import EvaluationRow, contests, evaluate, table
 from training.synthetic.write import synthesize
 
 BUNDLED = Path(mpanet.__file__).parent / "demo_model"
@@ -61,9 +61,11 @@ def measure(seed: int, persons: int, methods: dict[str, Embed]) -> list[Evaluati
                 progress=advance,
             )
         dataset = read_sysu_mm01(root)
+        (contest,) = contests(dataset)
         return [
-            evaluate_on_sysu_mm01(dataset, name, embed, search="all", shots=1, trials=10)
+            row
             for name, embed in methods.items()
+            for row in evaluate(contest, embed(dataset.test), name)
         ]
 
 

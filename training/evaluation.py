@@ -1,128 +1,254 @@
-"""Evaluation of anything that embeds images on a dataset's published protocol.
+"""Evaluation of embeddings on a dataset's published protocol.
 
-Owns the way from samples to the protocols' arrays. Knows no model: an `Embed` is a function.
+Owns the way from samples to contests and from contests to rows that compare. Knows no model: the
+embeddings of the test split come from anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.config import Modality
-from training.baselines import Embed
 from training.datasets.sample import Dataset, Sample, require
-from training.metrics import Figures
-from training.protocols.embedded import EmbeddedSet
-from training.protocols.regdb import Direction, evaluate_regdb
-from training.protocols.sysu_mm01 import (
-    QUERY_CAMERAS,
-    Search,
-    evaluate_sysu_mm01,
-    load_permutations,
-)
+from training.errors import DatasetError
+from training.metrics import Figures, mean_figures, spread_of_figures
+from training.protocols.contest import Contest, Labels, Measure
+from training.protocols.cross_modality import cross_modality
+from training.protocols.llcm import llcm
+from training.protocols.permutations import Permutations, load_permutations
+from training.protocols.ranking import Affinity, Outcome, ReRanking, Variant, rank
+from training.protocols.regdb import regdb
+from training.protocols.sysu_mm01 import TRIALS, Search, sysu_mm01
 
-COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP")
+Sampling = Literal["auto", "published", "seeded"]
+
+COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 PERMUTATIONS = Path("exp") / "rand_perm_cam.mat"
-DIRECTIONS: tuple[Direction, ...] = ("thermal-to-visible", "visible-to-thermal")
+
+
+@dataclass(frozen=True)
+class DatasetContest:
+    """A contest whose query row i is `dataset.test[query_rows[i]]`, and likewise its gallery."""
+
+    contest: Contest
+    query_rows: NDArray[np.int64]
+    gallery_rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """Figures of one method, with everything that decides whether two rows compare."""
+    """Figures of one method, with everything that decides whether two rows compare.
+
+    `variant` is `plain` or starts with `re-ranked` or `affinity`. `cmc` is the mean over trials of
+    the share of queries, in percent, whose identity ranks k or better, for k = 1, 2, ...
+    """
 
     method: str
     protocol: str
     sampling: str
+    measure: str
+    variant: str
     queries: int
-    figures: Figures
     trials: tuple[Figures, ...]
+    cmc: tuple[float, ...] = ()
+
+    @property
+    def mean(self) -> Figures:
+        """The mean over trials, in percent."""
+        return mean_figures(self.trials)
+
+    @property
+    def std(self) -> Figures:
+        """The sample standard deviation over trials; 0 for a single trial."""
+        return spread_of_figures(self.trials)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, figures in percent."""
+        """Plain values; the mean figures stand at the top level, in percent."""
         return {
             "method": self.method,
             "protocol": self.protocol,
             "sampling": self.sampling,
+            "measure": self.measure,
+            "variant": self.variant,
             "queries": self.queries,
-            **asdict(self.figures),
+            **asdict(self.mean),
+            "std": asdict(self.std),
             "trials": [asdict(trial) for trial in self.trials],
+            "cmc": list(self.cmc),
         }
 
 
-def evaluate_on_sysu_mm01(
-    dataset: Dataset, method: str, embed: Embed, *, search: Search, shots: int, trials: int
-) -> EvaluationRow:
-    """Embed the test split and score it; uses the dataset's permutations where it has them.
+def contests(
+    dataset: Dataset,
+    *,
+    search: Search = "all",
+    shots: int = 1,
+    trials: int = TRIALS,
+    sampling: Sampling = "auto",
+    measure: Measure = "cosine",
+) -> list[DatasetContest]:
+    """What a dataset's protocol ranks in its test split: one contest, or one a direction.
+
+    Args:
+        search: of SYSU-MM01.
+        shots: of SYSU-MM01, images a person and camera.
+        trials: of SYSU-MM01 and LLCM.
+        sampling: of SYSU-MM01; `auto` uses the dataset's permutations where it has them.
+        measure: of RegDB; `euclidean` is un-normalised, as the reference has it.
 
     Raises:
-        DatasetError: the test split is empty or has a broken image.
+        DatasetError: the test split is empty, lacks a modality, or `published` has no permutations.
         ProtocolError: the permutations do not cover the test split.
     """
     require(dataset.test, "test", dataset.root)
-    embedded = _embed(dataset.test, embed)
-    is_query = np.isin(embedded.camera_ids, QUERY_CAMERAS)
-    published = dataset.root / PERMUTATIONS
-    result = evaluate_sysu_mm01(
-        embedded.rows(is_query),
-        embedded.rows(~is_query),
-        search=search,
-        shots=shots,
-        permutations=load_permutations(published) if published.is_file() else None,
-        trials=trials,
-    )
-    protocol = f"SYSU-MM01 {search} search, {shots}-shot, mean of {trials} trials"
-    return EvaluationRow(
-        method, protocol, result.sampling, result.queries, result.mean, result.trials
-    )
+    infrared = np.array([sample.modality is Modality.INFRARED for sample in dataset.test])
+    if infrared.all() or not infrared.any():
+        present = "infrared" if infrared.all() else "visible"
+        raise DatasetError(f"{dataset.root}: the test split has only {present} images")
+    labels = _labels(dataset)
+    if dataset.name == "sysu-mm01":
+        permutations = _permutations(dataset.root, sampling)
+
+        def contest(query: Labels, gallery: Labels) -> Contest:
+            return sysu_mm01(
+                query,
+                gallery,
+                search=search,
+                shots=shots,
+                permutations=permutations,
+                trials=trials,
+            )
+
+        return [_between(labels, infrared, contest)]
+    if dataset.name == "regdb":
+        return [
+            _between(
+                labels,
+                infrared,
+                lambda query, gallery: regdb(
+                    gallery, query, direction="thermal-to-visible", measure=measure
+                ),
+            ),
+            _between(
+                labels,
+                ~infrared,
+                lambda query, gallery: regdb(
+                    query, gallery, direction="visible-to-thermal", measure=measure
+                ),
+            ),
+        ]
+    build = partial(llcm, trials=trials) if dataset.name == "llcm" else cross_modality
+    return [
+        _between(labels, infrared, partial(build, direction="infrared-to-visible")),
+        _between(labels, ~infrared, partial(build, direction="visible-to-infrared")),
+    ]
 
 
-def evaluate_on_regdb(
-    dataset: Dataset, method: str, embed: Embed, *, split: int
+def evaluate(
+    entry: DatasetContest,
+    embeddings: NDArray[np.float32],
+    method: str,
+    *,
+    rerank: bool = False,
+    affinity: bool = False,
 ) -> list[EvaluationRow]:
-    """Embed the test split once and score both directions by cosine.
+    """The plain row, and behind it a re-ranked and an affinity row where asked for.
+
+    Args:
+        embeddings: (N, D), in the order of `dataset.test`; need not be normalised.
 
     Raises:
-        DatasetError: the test split is empty or has a broken image.
+        ProtocolError: the embeddings do not fit, or are not finite.
     """
-    require(dataset.test, "test", dataset.root)
-    embedded = _embed(dataset.test, embed)
-    is_thermal = np.array([sample.modality is Modality.INFRARED for sample in dataset.test])
-    visible, infrared = embedded.rows(~is_thermal), embedded.rows(is_thermal)
-    rows = []
-    for direction in DIRECTIONS:
-        result = evaluate_regdb(visible, infrared, direction=direction)
-        protocol = f"RegDB {direction}, split {split}"
-        rows.append(
-            EvaluationRow(
-                method, protocol, "every image", result.queries, result.mean, (result.mean,)
-            )
-        )
-    return rows
+    variants: list[Variant] = [None]
+    variants += [ReRanking()] if rerank else []
+    variants += [Affinity()] if affinity else []
+    query, gallery = embeddings[entry.query_rows], embeddings[entry.gallery_rows]
+    outcomes = [rank(entry.contest, query, gallery, variant) for variant in variants]
+    return [row_of(entry.contest, method, outcome) for outcome in outcomes]
+
+
+def row_of(contest: Contest, method: str, outcome: Outcome) -> EvaluationRow:
+    """An outcome with what it needs to be compared."""
+    return EvaluationRow(
+        method=method,
+        protocol=contest.protocol,
+        sampling=contest.sampling,
+        measure=contest.measure,
+        variant=outcome.variant,
+        queries=len(contest.query),
+        trials=outcome.trials,
+        cmc=tuple(outcome.cmc.tolist()),
+    )
+
+
+def over_splits(rows: Sequence[EvaluationRow], splits: str) -> EvaluationRow:
+    """One row from those of several splits, each of them a trial; `splits` goes into its name."""
+    first = rows[0]
+    shortest = min(len(row.cmc) for row in rows)
+    return EvaluationRow(
+        method=first.method,
+        protocol=f"{first.protocol}, {splits}",
+        sampling=first.sampling,
+        measure=first.measure,
+        variant=first.variant,
+        queries=sum(row.queries for row in rows),
+        trials=tuple(trial for row in rows for trial in row.trials),
+        cmc=tuple(np.mean([row.cmc[:shortest] for row in rows], axis=0).tolist()),
+    )
 
 
 def table(rows: Sequence[EvaluationRow]) -> str:
-    """The rows as text, one block a protocol."""
+    """The rows as text, mean and spread over trials, one block a protocol and variant."""
     blocks: dict[str, list[str]] = {}
     for row in rows:
-        title = f"{row.protocol}; {row.queries} queries; gallery by {row.sampling}"
-        values = asdict(row.figures)
-        cells = "".join(f"{values[name]:>8.1f}" for name in COLUMNS)
+        title = (
+            f"{row.protocol}, {row.variant}; {row.queries} queries; gallery by {row.sampling};"
+            f" {row.measure}; mean (and spread) of {len(row.trials)}"
+        )
+        mean, std = asdict(row.mean), asdict(row.std)
+        cells = "".join(f"{mean[name]:>8.2f} ({std[name]:4.2f})" for name in COLUMNS)
         blocks.setdefault(title, []).append(f"{row.method:<18}{cells}")
-    heading = " " * 18 + "".join(f"{name:>8}" for name in COLUMNS)
+    heading = " " * 18 + "".join(f"{name:>8}       " for name in COLUMNS).rstrip()
     return "\n\n".join("\n".join([title, heading, *lines]) for title, lines in blocks.items())
 
 
-def _embed(samples: Sequence[Sample], embed: Embed) -> EmbeddedSet:
-    return EmbeddedSet(
-        embed(samples),
+def _between(
+    labels: Labels, is_query: NDArray[np.bool_], build: Callable[[Labels, Labels], Contest]
+) -> DatasetContest:
+    query_rows, gallery_rows = np.flatnonzero(is_query), np.flatnonzero(~is_query)
+    contest = build(labels.rows(query_rows), labels.rows(gallery_rows))
+    return DatasetContest(contest, query_rows, gallery_rows)
+
+
+def _labels(dataset: Dataset) -> Labels:
+    """Labels of the test split. SYSU-MM01's file numbers count, for its permutations speak of them;
+    elsewhere samples are numbered as they come, sorted by path."""
+    samples = dataset.test
+    numbers: Sequence[int] = range(len(samples))
+    if dataset.name == "sysu-mm01":
+        numbers = [_image_number(sample) for sample in samples]
+    return Labels(
         np.array([sample.person_id for sample in samples], dtype=np.int64),
         np.array([sample.camera_id for sample in samples], dtype=np.int64),
-        np.array([_image_number(sample) for sample in samples], dtype=np.int64),
+        np.array(numbers, dtype=np.int64),
     )
 
 
 def _image_number(sample: Sample) -> int:
-    """The number in the file's name, which SYSU-MM01's permutations speak of; 0 for none."""
-    return int(sample.path.stem) if sample.path.stem.isdigit() else 0
+    name = sample.path.stem
+    return int(name) if name.isdecimal() and len(name) < 10 else 0
+
+
+def _permutations(root: Path, sampling: Sampling) -> Permutations | None:
+    path = root / PERMUTATIONS
+    if sampling == "seeded" or (sampling == "auto" and not path.is_file()):
+        return None
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; the published sampling needs it")
+    return load_permutations(path)

@@ -60,24 +60,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace, methods: "dict[str, Embed]") -> "list[EvaluationRow]":
     from training.datasets.readers import read_dataset
-    from training.evaluation import evaluate_on_regdb, evaluate_on_sysu_mm01
+    from training.evaluation import contests, evaluate
 
     dataset = read_dataset(args.dataset, args.data, split=args.split)
+    entries = contests(dataset, search=args.search, shots=args.shots, trials=args.trials)
     rows: list[EvaluationRow] = []
     for name, embed in methods.items():
-        if args.dataset == "regdb":
-            rows += evaluate_on_regdb(dataset, name, embed, split=args.split)
-        else:
-            rows.append(
-                evaluate_on_sysu_mm01(
-                    dataset,
-                    name,
-                    embed,
-                    search=args.search,
-                    shots=args.shots,
-                    trials=args.trials,
-                )
-            )
+        embeddings = embed(dataset.test)
+        rows += [row for entry in entries for row in evaluate(entry, embeddings, name)]
     return rows
 
 

@@ -10,12 +10,14 @@ from mpanet.errors import CommandError
 from training.evaluation import EvaluationRow
 from training.metrics import Figures
 
-FIGURES = Figures(rank1=70.0, rank5=90.0, rank10=95.0, rank20=99.0, mAP=65.5)
+FIGURES = Figures(rank1=70.0, rank5=90.0, rank10=95.0, rank20=99.0, mAP=65.5, mINP=50.0)
 
 
 def report(tmp_path: Path) -> Path:
     rows = [
-        EvaluationRow(method, "SYSU-MM01 all search", "seeded choice", 800, FIGURES, ())
+        EvaluationRow(
+            method, "SYSU-MM01 all search", "seeded choice", "cosine", "plain", 800, (FIGURES,)
+        )
         for method in ("model", "chance")
     ]
     path = tmp_path / "report.json"

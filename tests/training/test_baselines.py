@@ -7,11 +7,11 @@ import pytest
 
 from model.config import Modality
 from tests.training.layouts import write_crop, write_sysu
-from training.baselines import chance, grey_histograms, raw_pixels
-from training.datasets.sample import Sample
+from training.baselines import Embed, chance, grey_histograms, raw_pixels
+from training.datasets.sample import Dataset, Sample
 from training.datasets.sysu_mm01 import read_sysu_mm01
 from training.errors import DatasetError
-from training.evaluation import evaluate_on_regdb, evaluate_on_sysu_mm01, table
+from training.evaluation import EvaluationRow, contests, evaluate, table
 from training.protocols.embedded import normalised
 
 
@@ -22,6 +22,12 @@ def _samples(root: Path, levels: list[int]) -> list[Sample]:
         write_crop(path, level)
         samples.append(Sample(path, number, 1, Modality.VISIBLE))
     return samples
+
+
+def _row(dataset: Dataset, name: str, embed: Embed, trials: int) -> EvaluationRow:
+    (contest,) = contests(dataset, trials=trials)
+    (row,) = evaluate(contest, embed(dataset.test), name)
+    return row
 
 
 def test_histograms_tell_grey_levels_apart_by_their_bins(tmp_path: Path) -> None:
@@ -36,10 +42,10 @@ def test_raw_pixels_do_not_depend_on_brightness(tmp_path: Path) -> None:
 
 def test_chance_finds_one_person_in_ten(tmp_path: Path) -> None:
     dataset = read_sysu_mm01(write_sysu(tmp_path, train=[], test=range(1, 11), images=4))
-    row = evaluate_on_sysu_mm01(dataset, "chance", chance, search="all", shots=1, trials=10)
+    row = _row(dataset, "chance", chance, trials=10)
     assert row.queries == 10 * 2 * 4
-    assert row.figures.rank1 == pytest.approx(10, abs=6)
-    assert row.figures.rank10 == 100
+    assert row.mean.rank1 == pytest.approx(10, abs=6)
+    assert row.mean.rank10 == 100
 
 
 def test_a_broken_test_image_is_named(tmp_path: Path) -> None:
@@ -47,29 +53,25 @@ def test_a_broken_test_image_is_named(tmp_path: Path) -> None:
     broken = dataset.test[3].path
     broken.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DatasetError, match=f"1 unreadable images: {broken}"):
-        evaluate_on_sysu_mm01(dataset, "raw", raw_pixels, search="all", shots=1, trials=1)
+        _row(dataset, "raw", raw_pixels, trials=1)
 
 
 def test_a_dataset_without_test_persons_is_refused(tmp_path: Path) -> None:
     dataset = read_sysu_mm01(write_sysu(tmp_path, train=[1], test=[]))
     with pytest.raises(DatasetError, match="the test split is empty"):
-        evaluate_on_sysu_mm01(dataset, "chance", chance, search="all", shots=1, trials=1)
-    with pytest.raises(DatasetError, match="the test split is empty"):
-        evaluate_on_regdb(dataset, "chance", chance, split=1)
+        contests(dataset)
 
 
 def test_the_table_names_protocol_sampling_and_method(tmp_path: Path) -> None:
     dataset = read_sysu_mm01(write_sysu(tmp_path, train=[], test=[100, 200]))
-    rows = [
-        evaluate_on_sysu_mm01(dataset, name, grey_histograms, search="all", shots=1, trials=2)
-        for name in ("one", "other")
-    ]
+    rows = [_row(dataset, name, grey_histograms, trials=2) for name in ("one", "other")]
     title, heading, *lines = table(rows).splitlines()
     assert title == (
-        "SYSU-MM01 all search, 1-shot, mean of 2 trials; 8 queries; gallery by seeded choice"
+        "SYSU-MM01 all search, 1-shot, plain; 8 queries; gallery by seeded choice; cosine;"
+        " mean (and spread) of 2"
     )
-    assert heading.split() == ["rank1", "rank5", "rank10", "rank20", "mAP"]
-    assert [line.split()[:2] for line in lines] == [["one", "100.0"], ["other", "100.0"]]
+    assert heading.split() == ["rank1", "rank5", "rank10", "rank20", "mAP", "mINP"]
+    assert [line.split()[:2] for line in lines] == [["one", "100.00"], ["other", "100.00"]]
 
 
 def test_lengths_are_divided_out() -> None:

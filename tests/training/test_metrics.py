@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from training.metrics import (
     Figures,
-    average_precision,
     cumulative_matches,
-    identity_rank,
     mean_figures,
     retrieval_figures,
+    score_queries,
+    spread_of_figures,
 )
 
 
@@ -43,7 +43,7 @@ def test_average_precision_equals_a_loop_over_the_ranking(
     ranking: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]],
 ) -> None:
     similarity, query_ids, gallery_ids, ignored = ranking
-    found = average_precision(similarity, query_ids, gallery_ids, ignored)
+    found = score_queries(similarity, query_ids, gallery_ids, ignored).average_precision
     for row, person in enumerate(query_ids):
         seen = np.flatnonzero(~ignored[row])
         right = gallery_ids[seen] == person
@@ -61,7 +61,7 @@ def test_identity_rank_equals_a_loop_over_first_appearances(
     ranking: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]],
 ) -> None:
     similarity, query_ids, gallery_ids, ignored = ranking
-    found = identity_rank(similarity, query_ids, gallery_ids, ignored)
+    found = score_queries(similarity, query_ids, gallery_ids, ignored).identity_rank
     for row, person in enumerate(query_ids):
         seen = np.flatnonzero(~ignored[row])
         order = slow_order(similarity[row][seen], gallery_ids[seen] == person)
@@ -72,16 +72,37 @@ def test_identity_rank_equals_a_loop_over_first_appearances(
         assert found[row] == (persons.index(person) + 1 if person in persons else 0)
 
 
+@given(rankings())
+def test_inverse_penalty_equals_a_loop_to_the_last_right_entry(
+    ranking: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]],
+) -> None:
+    similarity, query_ids, gallery_ids, ignored = ranking
+    found = score_queries(similarity, query_ids, gallery_ids, ignored).inverse_penalty
+    for row, person in enumerate(query_ids):
+        seen = np.flatnonzero(~ignored[row])
+        right = gallery_ids[seen] == person
+        hits = [right[entry] for entry in slow_order(similarity[row][seen], right)]
+        places = [place for place, hit in enumerate(hits, start=1) if hit]
+        expected = len(places) / places[-1] if places else np.nan
+        np.testing.assert_allclose(found[row], expected)
+
+
+def test_inverse_penalty_of_a_hand_computed_ranking() -> None:
+    similarity = np.array([[0.9, 0.8, 0.7, 0.6]], dtype=np.float32)
+    found = score_queries(similarity, np.array([1]), np.array([1, 2, 1, 2]))
+    np.testing.assert_allclose(found.inverse_penalty, [2 / 3])  # two right ones, the last third
+
+
 def test_average_precision_of_a_hand_computed_ranking() -> None:
     similarity = np.array([[0.9, 0.8, 0.7, 0.6]], dtype=np.float32)
-    found = average_precision(similarity, np.array([1]), np.array([1, 2, 1, 2]))
-    np.testing.assert_allclose(found, [(1 / 1 + 2 / 3) / 2])
+    found = score_queries(similarity, np.array([1]), np.array([1, 2, 1, 2]))
+    np.testing.assert_allclose(found.average_precision, [(1 / 1 + 2 / 3) / 2])
 
 
 def test_a_person_counts_once_by_the_best_image() -> None:
     similarity = np.array([[0.9, 0.8, 0.7, 0.6]], dtype=np.float32)
-    ranks = identity_rank(similarity, np.array([2]), np.array([1, 1, 1, 2]))
-    assert ranks.tolist() == [2]
+    found = score_queries(similarity, np.array([2]), np.array([1, 1, 1, 2]))
+    assert found.identity_rank.tolist() == [2]
 
 
 def test_a_constant_embedding_scores_nothing() -> None:
@@ -103,8 +124,16 @@ def test_cumulative_matches_of_known_ranks() -> None:
 
 
 def test_mean_figures_averages_each_figure() -> None:
-    mean = mean_figures([Figures(10, 20, 30, 40, 50), Figures(30, 40, 50, 60, 70)])
-    assert mean == Figures(20, 30, 40, 50, 60)
+    mean = mean_figures([Figures(10, 20, 30, 40, 50, 0), Figures(30, 40, 50, 60, 70, 8)])
+    assert mean == Figures(20, 30, 40, 50, 60, 4)
+
+
+def test_spread_is_the_sample_standard_deviation() -> None:
+    trials = [Figures(1, 0, 0, 0, 0, 0), Figures(2, 0, 0, 0, 0, 0), Figures(6, 0, 0, 0, 0, 3)]
+    spread = spread_of_figures(trials)
+    assert spread.mAP == pytest.approx(7**0.5)  # squares 4 + 1 + 9 over 2
+    assert spread.mINP == pytest.approx(3**0.5)
+    assert spread_of_figures(trials[:1]) == Figures(0, 0, 0, 0, 0, 0)
 
 
 def test_no_query_with_a_right_entry_gives_nan() -> None:

@@ -5,45 +5,48 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from training.errors import ProtocolError
-from training.protocols.embedded import EmbeddedSet
-from training.protocols.regdb import Direction, evaluate_regdb
+from training.protocols.contest import Contest, Labels, Measure
+from training.protocols.ranking import rank
+from training.protocols.regdb import Direction, regdb
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 
-def _golden(modality: str) -> EmbeddedSet:
+def _golden(modality: str) -> tuple[NDArray[np.float32], Labels]:
     features = np.load(GOLDEN / "regdb_features.npz")
     persons = features[f"{modality}_person_ids"]
     ones = np.ones_like(persons)
-    return EmbeddedSet(features[f"{modality}_embeddings"], persons, ones, ones)
+    return features[f"{modality}_embeddings"], Labels(persons, ones, ones)
+
+
+def _contest(direction: Direction, measure: Measure = "cosine") -> Contest:
+    visible, thermal = _golden("visible")[1], _golden("thermal")[1]
+    return regdb(visible, thermal, direction=direction, measure=measure)
 
 
 @pytest.mark.parametrize("direction", ["thermal-to-visible", "visible-to-thermal"])
 def test_figures_agree_with_the_reference(direction: Direction) -> None:
     """Within 1e-3 percent of `golden/regdb_expected.json`, plain, un-normalised Euclidean."""
     expected = json.loads((GOLDEN / "regdb_expected.json").read_text())
-    result = evaluate_regdb(
-        _golden("visible"), _golden("thermal"), direction=direction, measure="euclidean"
-    )
-    found = [getattr(result.mean, column) for column in expected["columns"]]
+    query, _, gallery = direction.split("-")
+    outcome = rank(_contest(direction, "euclidean"), _golden(query)[0], _golden(gallery)[0])
+    found = [getattr(outcome.trials[0], column) for column in expected["columns"]]
     key = f"{direction.replace('-', '_')}_plain"
     np.testing.assert_allclose(found, expected[key], atol=1e-3, rtol=0)
 
 
 def test_cosine_does_not_depend_on_length() -> None:
-    thermal, visible = _golden("thermal"), _golden("visible")
-    longer = EmbeddedSet(
-        thermal.embeddings * 7, thermal.person_ids, thermal.camera_ids, thermal.image_numbers
-    )
-    assert evaluate_regdb(visible, thermal, direction="thermal-to-visible") == evaluate_regdb(
-        visible, longer, direction="thermal-to-visible"
-    )
+    thermal, visible = _golden("thermal")[0], _golden("visible")[0]
+    contest = _contest("thermal-to-visible")
+    outcome, of_longer = rank(contest, thermal, visible), rank(contest, thermal * 8, visible)
+    assert outcome.trials == of_longer.trials
 
 
 def test_an_empty_set_is_refused() -> None:
-    visible = _golden("visible")
+    visible = _golden("visible")[1]
     empty = visible.rows(np.array([], dtype=np.int64))
-    with pytest.raises(ProtocolError, match="200 visible and 0 thermal"):
-        evaluate_regdb(visible, empty, direction="thermal-to-visible")
+    with pytest.raises(ProtocolError, match="0 queries and 200 gallery images"):
+        regdb(visible, empty, direction="thermal-to-visible")
