@@ -4,6 +4,7 @@ TrainingError
 ├── DatasetError    the files are not the dataset they should be
 ├── RecipeError     a recipe cannot be read
 ├── ProtocolError   embeddings or permutations do not fit the protocol
+├── ProjectionError embeddings do not span the dimensions asked for
 └── RunError        a run directory cannot be started or resumed
 """
 
@@ -22,6 +23,10 @@ class RecipeError(TrainingError):
 
 class ProtocolError(TrainingError):
     """Embeddings, labels or permutations do not fit the evaluation protocol."""
+
+
+class ProjectionError(TrainingError):
+    """Embeddings do not span as many dimensions as a projection should keep."""
 
 
 class RunError(TrainingError):
