@@ -16,6 +16,7 @@ from mpanet.errors import CommandError
 COMMANDS: dict[str, str] = {
     "demo": "serve the bundled demonstration model over rendered people",
     "serve": "serve a model and a gallery over HTTP",
+    "check": "look a dataset over before training or evaluating on it",
     "train": "train MPANet on a dataset",
     "evaluate": "score a model on a dataset's published protocol",
     "export": "turn a checkpoint into a model artifact",

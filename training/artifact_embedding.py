@@ -11,7 +11,7 @@ from tqdm import tqdm
 from model.encoder import Encoder
 from model.errors import ImageError
 from model.preprocessing import read_image
-from training.datasets.checks import Problem, raise_for
+from training.datasets.problems import raise_for, unreadable
 from training.datasets.sample import Sample
 
 BATCH_SIZE = 32
@@ -46,7 +46,7 @@ def embed_samples(
             bar.update(len(prepared))
         bar.close()
     if broken:
-        raise_for(samples[0].path.parent, [Problem("unreadable images", tuple(broken))])
+        raise_for(samples[0].path.parent, unreadable(broken))
     if not embeddings:
         return np.empty((0, encoder.embedding_dim), np.float32)
     return np.concatenate(embeddings)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets.checks import raise_for
 from training.datasets.pixels import decode_images
+from training.datasets.problems import raise_for
 from training.datasets.sample import Sample
 
 Embed = Callable[[Sequence[Sample]], NDArray[np.float32]]

@@ -5,7 +5,8 @@ device that trains.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +17,12 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from model.config import Modality
-from training.datasets.checks import identity_problems, incomplete_identities, raise_for
+from training.datasets.checks import CheckReport, check_names
 from training.datasets.pixels import decode_images
-from training.datasets.sample import Dataset, Sample, person_ids, require
+from training.datasets.problems import unreadable
+from training.datasets.sample import Dataset, Sample, person_ids
 from training.recipe import TrainingConfig
-from training.sampler import PKSampler, ReferenceSampler
-
-SAMPLERS: dict[str, type[PKSampler] | type[ReferenceSampler]] = {
-    "balanced": PKSampler,
-    "reference": ReferenceSampler,
-}
+from training.sampler import SAMPLERS
 
 
 class Batch(NamedTuple):
@@ -48,12 +45,12 @@ class LabelledPixels:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run trains and validates on; `left_out` counts identities dropped by the recipe."""
+    """What a run trains and validates on, and what its check says of it."""
 
     train: LabelledPixels
     validation: LabelledPixels
     identities: int
-    left_out: int
+    report: CheckReport
 
 
 class PixelBatches(TorchDataset[Batch]):
@@ -71,29 +68,36 @@ class PixelBatches(TorchDataset[Batch]):
 
 
 def load_training_data(
-    dataset: Dataset, config: TrainingConfig, *, progress: bool = False
+    dataset: Dataset,
+    config: TrainingConfig,
+    *,
+    progress: bool = False,
+    shared: Path | None = None,
 ) -> TrainingData:
     """Check and decode what the recipe trains and validates on, behind two progress bars if asked.
 
+    Several processes name one folder as `shared` to hold the pixels once (`decode_images`).
+
     Raises:
-        DatasetError: one report of identities without one modality and of unreadable images.
+        DatasetError: one report of everything that stops the training: what the reader found
+            (`survey_dataset`), what `check_names` finds, and unreadable images.
     """
-    require(dataset.train, "train", dataset.root)
-    dataset, left_out = _chosen(dataset, config)
-    problems = [] if left_out else identity_problems(dataset.train)
+    report = check_names(dataset, config)
     size = config.network.image_size
+    samples, held_out = report.dataset.train, report.dataset.validation
     train, broken = decode_images(
-        dataset.train, size, progress="training images" if progress else None
+        samples, size, progress="training images" if progress else None, shared=shared
     )
     validation, unseen = decode_images(
-        dataset.validation, size, progress="validation images" if progress else None
+        held_out, size, progress="validation images" if progress else None, shared=shared
     )
-    raise_for(dataset.root, [*problems, *broken, *unseen])
+    places = [place for problem in (*broken, *unseen) for place in problem.where]
+    report.with_errors(unreadable(places)).raise_for_errors()
     return TrainingData(
-        _labelled(dataset.train, train),
-        _labelled(dataset.validation, validation),
-        len(person_ids(dataset.train)),
-        left_out,
+        _labelled(samples, train),
+        _labelled(held_out, validation),
+        len(person_ids(samples)),
+        report,
     )
 
 
@@ -120,17 +124,6 @@ def batches(
         world_size=world_size,
     )
     return DataLoader(PixelBatches(split), sampler=sampler, batch_size=None)
-
-
-def _chosen(dataset: Dataset, config: TrainingConfig) -> tuple[Dataset, int]:
-    """Apply the recipe's choice of identities; returns how many were left out."""
-    if config.train_on_validation:
-        dataset = replace(dataset, train=dataset.train + dataset.validation, validation=())
-    if not config.drop_incomplete_identities:
-        return dataset, 0
-    lacking = incomplete_identities(dataset.train)
-    kept = tuple(sample for sample in dataset.train if sample.person_id not in lacking)
-    return replace(dataset, train=kept), len(lacking)
 
 
 def _labelled(samples: Sequence[Sample], pixels: NDArray[np.uint8]) -> LabelledPixels:

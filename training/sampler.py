@@ -188,6 +188,13 @@ class ReferenceSampler:
         return plan
 
 
+SAMPLERS: dict[str, type[PKSampler] | type[ReferenceSampler]] = {
+    "balanced": PKSampler,
+    "reference": ReferenceSampler,
+}
+"""By the name that a recipe gives them, `batch.sampling`."""
+
+
 def _half(images_per_person: int) -> int:
     if images_per_person < 2 or images_per_person % 2:
         raise DatasetError(f"images per person is even and at least 2, not {images_per_person}")

@@ -52,7 +52,7 @@ def test_a_broken_test_image_is_named(tmp_path: Path) -> None:
     dataset = read_sysu_mm01(write_sysu(tmp_path, train=[], test=[1, 2]))
     broken = dataset.test[3].path
     broken.write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DatasetError, match=f"1 unreadable images: {broken}"):
+    with pytest.raises(DatasetError, match=f"1 unreadable image: {broken}"):
         _row(dataset, "raw", raw_pixels, trials=1)
 
 

@@ -4,11 +4,14 @@ Owns the layout only; the evaluation protocol is `training.protocols.regdb`. Reg
 modality: 1 is visible, 2 is thermal.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from model.config import Modality
-from training.datasets.index_files import read_index
-from training.datasets.sample import Dataset, Sample, hold_out
+from training.datasets.index_files import read_label_list, whole_number
+from training.datasets.problems import Findings
+from training.datasets.sample import Dataset, Sample, hold_out, present, require_folder, sound
 from training.errors import DatasetError
 
 SPLITS = range(1, 11)
@@ -19,27 +22,37 @@ FILES = (("visible", Modality.VISIBLE, 1), ("thermal", Modality.INFRARED, 2))
 def read_regdb(root: Path, split: int = 1) -> Dataset:
     """Read one of the ten splits of a dataset in the RegDB layout.
 
+    Raises:
+        DatasetError: one report of everything that `survey_regdb` finds wrong.
+    """
+    return sound(survey_regdb(root, split))
+
+
+def survey_regdb(root: Path, split: int = 1) -> Dataset:
+    """Read what can be read of one of the ten splits of a dataset in the RegDB layout.
+
     RegDB publishes no validation identities: every tenth training identity is held out. Labels
-    count from 0 in each part, so `person_id` tells persons apart within train and within test only.
+    count from 0 in each part, so `person_id` tells persons apart within train and within test only;
+    the folders, `{Visible,Thermal}/{number}/`, tell whether a person is in both.
+
+    Its errors: index files that are missing or unreadable, malformed lines, images that are
+    missing, listed twice or in both parts, persons in both parts. Its remarks: folders that no list
+    names, and labels that stand for several folders' numbers.
 
     Raises:
-        DatasetError: the folder, an index file or a listed image is missing, a line is malformed,
-            or an image is in both parts.
+        DatasetError: there is no such folder or split.
     """
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such dataset folder")
+    require_folder(root)
     if split not in SPLITS:
         raise DatasetError(f"{root}: RegDB splits are 1 to 10, not {split}")
-    trained = _read_part(root, "train", split)
-    tested = _read_part(root, "test", split)
-    shared = {sample.path for sample in trained} & {sample.path for sample in tested}
-    if shared:
-        raise DatasetError(
-            f"{root / 'idx'}: {len(shared)} images are in both train and test of split {split},"
-            f" the first is {min(shared)}"
-        )
+    findings = Findings()
+    trained = _read_part(root, "train", split, findings)
+    tested = _read_part(root, "test", split, findings)
+    _check_disjoint(trained, tested, findings)
+    _check_folders(root, [*trained, *tested], findings)
     kept, held = hold_out(trained, HOLD_OUT_EVERY)
-    return Dataset("regdb", root, kept, held, tested)
+    errors, remarks = tuple(findings.errors), tuple(findings.remarks)
+    return Dataset("regdb", root, kept, held, tested, errors, remarks)
 
 
 def available_splits(root: Path) -> list[int]:
@@ -51,28 +64,53 @@ def available_splits(root: Path) -> list[int]:
     ]
 
 
-def _read_part(root: Path, part: str, split: int) -> tuple[Sample, ...]:
+def _read_part(root: Path, part: str, split: int, findings: Findings) -> tuple[Sample, ...]:
     samples: list[Sample] = []
     for word, modality, camera_id in FILES:
         index = root / "idx" / f"{part}_{word}_{split}.txt"
-        rows = _read_index(index, root)
+        rows = read_label_list(index, root, findings)
         samples.extend(Sample(path, label, camera_id, modality) for path, label in rows)
-    missing = [sample.path for sample in samples if not sample.path.is_file()]
-    if missing:
-        raise DatasetError(
-            f"{root}: {len(missing)} of {len(samples)} images that the {part} lists of split"
-            f" {split} name are missing, the first is {missing[0]}"
-        )
+    samples = present(samples, f"images that the {part} lists of split {split} name", findings)
+    _check_labels(samples, part, findings)
     return tuple(sorted(samples, key=lambda sample: (sample.modality.value, sample.path)))
 
 
-def _read_index(index: Path, root: Path) -> list[tuple[Path, int]]:
-    rows = []
-    for number, line in enumerate(read_index(index).splitlines(), start=1):
-        if not line.strip():
-            continue
-        path, _, label = line.strip().rpartition(" ")
-        if not path or not label.isdecimal():
-            raise DatasetError(f"{index}:{number}: expected 'path label', found {line!r}")
-        rows.append((root / path, int(label)))
-    return rows
+def _check_labels(samples: Sequence[Sample], part: str, findings: Findings) -> None:
+    """One label is one person: its visible and thermal images lie in folders of one number."""
+    numbers: dict[int, set[int]] = defaultdict(set)
+    for sample in samples:
+        number = whole_number(sample.path.parent.name)
+        if number is not None:
+            numbers[sample.person_id].add(number)
+    several = [
+        f"label {label} (folders {', '.join(str(number) for number in sorted(found))})"
+        for label, found in sorted(numbers.items())
+        if len(found) > 1
+    ]
+    findings.remark(
+        several, f"{part} label over several persons", f"{part} labels over several persons"
+    )
+
+
+def _check_disjoint(
+    trained: Sequence[Sample], tested: Sequence[Sample], findings: Findings
+) -> None:
+    shared = {sample.path for sample in trained} & {sample.path for sample in tested}
+    findings.error(sorted(shared), "image in both train and test", "images in both train and test")
+    folders = {sample.path.parent for sample in trained} & {
+        sample.path.parent for sample in tested if sample.path not in shared
+    }
+    persons = sorted(folder for folder in folders if whole_number(folder.name) is not None)
+    findings.error(persons, "person in both train and test", "persons in both train and test")
+
+
+def _check_folders(root: Path, samples: Sequence[Sample], findings: Findings) -> None:
+    """Remark the persons' folders that no list of the split names."""
+    named = {sample.path.parent for sample in samples}
+    strangers = [
+        folder
+        for parent in sorted({folder.parent for folder in named if folder.parent != root})
+        for folder in (sorted(parent.iterdir()) if parent.is_dir() else ())
+        if folder.is_dir() and folder not in named and whole_number(folder.name) is not None
+    ]
+    findings.remark(strangers, "folder that no list names", "folders that no list names")

@@ -1,10 +1,12 @@
 """Sample and Dataset: what every reader returns. Knows no layout and opens no image."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.config import Modality
+from training.datasets.problems import Findings, Problem, raise_for
 from training.errors import DatasetError
 
 
@@ -23,8 +25,8 @@ class Dataset:
     """A dataset read from disk, its identities split into three disjoint groups.
 
     `train` teaches, `validation` (held-out training identities) selects the checkpoint, `test` is
-    only for the published protocol. Samples are sorted by path, so that a seed means the same
-    draw on every machine.
+    only for the published protocol. Samples are in an order of names, so that a seed means the same
+    draw on every machine. `errors` and `remarks` are what its reader found wrong.
     """
 
     name: str
@@ -32,6 +34,33 @@ class Dataset:
     train: tuple[Sample, ...]
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    errors: tuple[Problem, ...] = ()
+    remarks: tuple[Problem, ...] = ()
+
+
+def sound(dataset: Dataset) -> Dataset:
+    """The dataset, where its reader found no error.
+
+    Raises:
+        DatasetError: one report of every error.
+    """
+    raise_for(dataset.root, dataset.errors)
+    return dataset
+
+
+def require_folder(root: Path) -> None:
+    """Raises: DatasetError if the dataset's folder is not there or cannot be entered."""
+    if not os.path.isdir(root):  # noqa: PTH112 (never raises)
+        raise DatasetError(f"{root}: no such dataset folder")
+
+
+def present(samples: Sequence[Sample], what: str, findings: Findings) -> list[Sample]:
+    """The samples whose file is there; the others (`what`: images that ...) go to `findings`."""
+    found = [sample for sample in samples if os.path.isfile(sample.path)]  # noqa: PTH113 (see above)
+    missing = {sample.path for sample in samples} - {sample.path for sample in found}
+    of_all = f"of {len(samples):,} {what}"
+    findings.error(sorted(missing), f"{of_all} is missing", f"{of_all} are missing")
+    return found
 
 
 def require(samples: Sequence[Sample], part: str, root: Path) -> None:

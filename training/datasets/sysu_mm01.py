@@ -4,37 +4,57 @@ Owns the layout only; the evaluation protocol is `training.protocols.sysu_mm01`.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from model.config import Modality
-from training.datasets.index_files import read_index
-from training.datasets.sample import Dataset, Sample
+from training.datasets.folders import persons_below
+from training.datasets.index_files import read_ids
+from training.datasets.problems import Findings
+from training.datasets.sample import Dataset, Sample, require_folder, sound
 from training.errors import DatasetError
 
 CAMERAS = range(1, 7)
 INFRARED_CAMERAS = (3, 6)
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+SPLITS = ("train", "val", "test")
 
 
 def read_sysu_mm01(root: Path) -> Dataset:
     """Read a dataset in the SYSU-MM01 layout.
 
     Raises:
-        DatasetError: a camera folder or an index file is missing or unreadable, an identity is in
-            two splits, or a split names identities and none of them has an image.
+        DatasetError: one report of everything that `survey_sysu_mm01` finds wrong.
     """
-    _check_folders(root)
-    ids = {split: _read_ids(root / "exp" / f"{split}_id.txt") for split in ("train", "val", "test")}
-    _check_disjoint(ids, root)
-    by_person = _samples_by_person(root)
-    splits = {
-        split: tuple(sample for person_id in ids[split] for sample in by_person.get(person_id, ()))
-        for split in ids
-    }
-    for split, samples in splits.items():
-        if ids[split] and not samples:
-            raise DatasetError(f"{root}: none of the {len(ids[split])} {split} ids has an image")
-    return Dataset("sysu-mm01", root, splits["train"], splits["val"], splits["test"])
+    return sound(survey_sysu_mm01(root))
+
+
+def survey_sysu_mm01(root: Path) -> Dataset:
+    """Read what can be read of a dataset in the SYSU-MM01 layout.
+
+    Its errors: missing camera folders, index files that are missing or hold something else, ids in
+    two splits or without any image, folders that cannot be listed. Its remarks: folders of ids in
+    no split, as the published dataset has some.
+
+    Raises:
+        DatasetError: there is no such folder.
+    """
+    require_folder(root)
+    findings = Findings()
+    cameras = _present_cameras(root, findings)
+    ids = {split: _read_ids(root / "exp" / f"{split}_id.txt", findings) for split in SPLITS}
+    for one, other in combinations(SPLITS, 2):
+        shared = sorted((ids[one] or set()) & (ids[other] or set()))
+        findings.error(shared, f"id in both {one} and {other}", f"ids in both {one} and {other}")
+    by_person = _samples_by_person(root, cameras, findings)
+    if cameras:
+        _check_ids(root, ids, by_person, findings)
+    train, val, test = (
+        tuple(s for person_id in sorted(ids[split] or ()) for s in by_person.get(person_id, ()))
+        for split in SPLITS
+    )
+    errors, remarks = tuple(findings.errors), tuple(findings.remarks)
+    return Dataset("sysu-mm01", root, train, val, test, errors, remarks)
 
 
 def modality_of(camera_id: int) -> Modality:
@@ -42,48 +62,50 @@ def modality_of(camera_id: int) -> Modality:
     return Modality.INFRARED if camera_id in INFRARED_CAMERAS else Modality.VISIBLE
 
 
-def _check_folders(root: Path) -> None:
-    if not root.is_dir():
-        raise DatasetError(f"{root}: no such dataset folder")
-    wanted = [f"cam{camera}" for camera in CAMERAS]
-    missing = [name for name in wanted if not (root / name).is_dir()]
-    if missing:
-        raise DatasetError(
-            f"{root}: not the SYSU-MM01 layout, {len(missing)} of 6 camera folders are missing:"
-            f" {', '.join(missing)}"
-        )
+def _present_cameras(root: Path, findings: Findings) -> list[int]:
+    missing = [camera for camera in CAMERAS if not (root / f"cam{camera}").is_dir()]
+    are_missing = f"of {len(CAMERAS)} camera folders are missing"
+    findings.error([f"cam{camera}" for camera in missing], are_missing, are_missing)
+    return [camera for camera in CAMERAS if camera not in missing]
 
 
-def _read_ids(path: Path) -> list[int]:
-    fields = [
-        field.strip() for field in read_index(path).replace("\n", ",").split(",") if field.strip()
-    ]
-    bad = [field for field in fields if not field.isdecimal()]
-    if bad:
-        raise DatasetError(f"{path}: expected comma-separated ids, found {bad[0]!r}")
-    return sorted({int(field) for field in fields})
+def _read_ids(path: Path, findings: Findings) -> set[int] | None:
+    """The ids of a split; None where the file cannot be used."""
+    try:
+        return set(read_ids(path))
+    except DatasetError as error:
+        findings.error([error], "unusable index file", "unusable index files")
+        return None
 
 
-def _check_disjoint(ids: dict[str, list[int]], root: Path) -> None:
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = sorted(set(ids[one]) & set(ids[other]))
-        if shared:
-            raise DatasetError(
-                f"{root / 'exp'}: {len(shared)} ids are in both {one} and {other},"
-                f" the first is {shared[0]}"
-            )
-
-
-def _samples_by_person(root: Path) -> dict[int, list[Sample]]:
+def _samples_by_person(
+    root: Path, cameras: Sequence[int], findings: Findings
+) -> dict[int, list[Sample]]:
     found: dict[int, list[Sample]] = defaultdict(list)
-    for camera_id in CAMERAS:
-        for folder in sorted((root / f"cam{camera_id}").iterdir()):
-            if not (folder.is_dir() and folder.name.isdecimal()):
-                continue
-            person_id = int(folder.name)
-            found[person_id].extend(
-                Sample(path, person_id, camera_id, modality_of(camera_id))
-                for path in sorted(folder.iterdir())
-                if path.suffix.lower() in IMAGE_SUFFIXES
-            )
+    for camera_id in cameras:
+        for person_id, images in persons_below(root / f"cam{camera_id}", findings):
+            found[person_id] += [
+                Sample(image, person_id, camera_id, modality_of(camera_id)) for image in images
+            ]
     return found
+
+
+def _check_ids(
+    root: Path,
+    ids: Mapping[str, set[int] | None],
+    by_person: Mapping[int, Sequence[Sample]],
+    findings: Findings,
+) -> None:
+    """Compare the ids of the splits with the folders that hold images."""
+    for split, wanted in ids.items():
+        bare = [person_id for person_id in sorted(wanted or ()) if not by_person.get(person_id)]
+        findings.error(bare, f"{split} id without any image", f"{split} ids without any image")
+    if None in ids.values():  # whose folders are strangers is not known
+        return
+    used = set().union(*(wanted or () for wanted in ids.values()))
+    strangers = {
+        sample.path.parent.relative_to(root)
+        for person_id in by_person.keys() - used
+        for sample in by_person[person_id]
+    }
+    findings.remark(sorted(strangers), "folder of an id in no split", "folders of ids in no split")

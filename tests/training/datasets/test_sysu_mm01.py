@@ -1,13 +1,17 @@
 """The SYSU-MM01 reader: what it finds, and what it says about files that are not as they should."""
 
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from model.config import Modality
-from tests.training.layouts import write_sysu
-from training.datasets.sysu_mm01 import read_sysu_mm01
+from tests.training.layouts import write_crop, write_sysu
+from training.datasets.sysu_mm01 import read_sysu_mm01, survey_sysu_mm01
 from training.errors import DatasetError
 
 
@@ -70,11 +74,79 @@ def test_an_index_file_of_other_text_is_refused(root: Path) -> None:
 
 def test_a_person_in_two_splits_is_refused(root: Path) -> None:
     (root / "exp" / "test_id.txt").write_text("2,3\n")
-    with pytest.raises(DatasetError, match="1 ids are in both train and test, the first is 3"):
+    with pytest.raises(DatasetError, match=r"1 id in both train and test: 3$"):
         read_sysu_mm01(root)
 
 
 def test_ids_without_any_image_are_refused(root: Path) -> None:
     (root / "exp" / "val_id.txt").write_text("77,78\n")
-    with pytest.raises(DatasetError, match="none of the 2 val ids has an image"):
+    with pytest.raises(DatasetError, match=r"2 val ids without any image: 77, 78$"):
         read_sysu_mm01(root)
+
+
+def test_an_id_longer_than_any_number_is_refused(root: Path) -> None:
+    (root / "exp" / "val_id.txt").write_text("4," + "9" * 5000)
+    with pytest.raises(DatasetError, match=r"val_id\.txt: expected comma-separated ids") as caught:
+        read_sysu_mm01(root)
+    assert len(str(caught.value)) < 400
+
+
+def test_byte_order_mark_and_several_lines_of_ids_are_read(root: Path) -> None:
+    (root / "exp" / "train_id.txt").write_bytes(b"\xef\xbb\xbf1,\r\n3\r\n")
+    assert {sample.person_id for sample in read_sysu_mm01(root).train} == {1, 3}
+
+
+def test_everything_wrong_is_said_at_once(root: Path) -> None:
+    shutil.rmtree(root / "cam2")
+    (root / "exp" / "train_id.txt").write_text("1,3,8,9")
+    (root / "exp" / "val_id.txt").write_bytes(b"\xff")
+    (root / "cam5" / "0001").rename(root / "cam5" / "moved")
+    (root / "cam5" / "0001").symlink_to("0001")  # a loop: cannot be listed, and is no folder
+    errors = [str(problem) for problem in survey_sysu_mm01(root).errors]
+    assert errors[0] == "1 of 6 camera folders are missing: cam2"
+    assert errors[1].startswith(f"1 unusable index file: {root}/exp/val_id.txt: cannot be read")
+    assert errors[2:] == ["1 id in both train and test: 9", "1 train id without any image: 8"]
+
+
+def test_folders_of_ids_in_no_split_are_remarked(root: Path) -> None:
+    write_crop(root / "cam1" / "0007" / "0001.jpg")
+    write_crop(root / "cam3" / "0007" / "0001.jpg")
+    write_crop(root / "cam3" / "notes" / "0001.jpg")
+    (root / "cam1" / "0008").mkdir()
+    dataset = read_sysu_mm01(root)
+    assert [str(problem) for problem in dataset.remarks] == [
+        "2 folders of ids in no split: cam1/0007, cam3/0007"
+    ]
+    assert len(dataset.train) == 2 * 6 * 2
+
+
+def test_a_folder_without_permission_is_named() -> None:
+    with unreadable_folder() as root, as_nobody():
+        errors = [str(problem) for problem in survey_sysu_mm01(root).errors]
+    assert errors == [
+        f"1 folder that cannot be listed: {root}/cam1/0001 (Permission denied)",
+    ]
+
+
+@contextmanager
+def unreadable_folder() -> Iterator[Path]:
+    """A dataset for all to read, but for one person's folder by one camera."""
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        root = write_sysu(Path(parent) / "sysu", train=[1], test=[2], images=1)
+        (root / "cam1" / "0001").chmod(0)
+        yield root
+        (root / "cam1" / "0001").chmod(0o755)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Give up root's right to read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
