@@ -1,84 +1,216 @@
-"""`mpanet evaluate`: score a model on a dataset's published protocol."""
+"""`mpanet evaluate`: score a model on a dataset's published protocol, beside published figures."""
 
 import argparse
 import json
-from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpanet.errors import CommandError, reported
 
 if TYPE_CHECKING:
-    from training.baselines import Embed
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from model.encoder import Encoder
+    from training.assessment import Assessment
     from training.evaluation import EvaluationRow
+    from training.protocols.sysu_mm01 import Search
+
+SEARCHES, SHOTS, SPLITS = ("all", "indoor"), (1, 10), range(1, 11)
+# Options that mean something in some datasets only; elsewhere they are refused, not ignored.
+OPTIONS_OF = {
+    "search": ("sysu-mm01",),
+    "shots": ("sysu-mm01",),
+    "sampling": ("sysu-mm01",),
+    "full": ("sysu-mm01",),
+    "trials": ("sysu-mm01", "llcm"),
+    "split": ("regdb",),
+}
+RENDERED = "rendered people: published figures are for the real dataset and do not compare"
+ONE_MODEL = (
+    "one model on ten splits: it may have been trained on identities that other splits test;"
+    " published figures train a model for each split"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mpanet evaluate`."""
     parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="model artifact")
-    parser.add_argument("--dataset", required=True, choices=["sysu-mm01", "regdb"])
+    parser.add_argument(
+        "--dataset", required=True, choices=["sysu-mm01", "regdb", "llcm", "manifest"]
+    )
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="its folder")
-    parser.add_argument("--search", choices=["all", "indoor"], default="all", help="of SYSU-MM01")
-    parser.add_argument("--shots", type=int, choices=[1, 10], default=1, help="of SYSU-MM01")
-    parser.add_argument(
-        "--trials", type=int, choices=range(1, 11), default=10, metavar="1..10", help="of SYSU-MM01"
+    sysu = parser.add_argument_group("SYSU-MM01")
+    sysu.add_argument("--search", choices=SEARCHES, help="cameras of the gallery (default: all)")
+    sysu.add_argument(
+        "--shots", type=int, choices=SHOTS, help="gallery images a person and camera (default: 1)"
+    )
+    sysu.add_argument("--full", action="store_true", help="every search with every number of shots")
+    sysu.add_argument(
+        "--sampling",
+        choices=["published", "seeded"],
+        help="how the gallery is drawn (default: published where exp/rand_perm_cam.mat is there)",
     )
     parser.add_argument(
-        "--split", type=int, default=1, choices=range(1, 11), metavar="1..10", help="of RegDB"
+        "--trials",
+        type=int,
+        choices=range(1, 11),
+        metavar="1..10",
+        help="galleries to draw, of SYSU-MM01 and LLCM (default: 10)",
     )
+    parser.add_argument(
+        "--split", type=_splits, metavar="1..10|all", help="of RegDB; all: their mean (default: 1)"
+    )
+    parser.add_argument("--rerank", action="store_true", help="also k-reciprocal re-ranking, apart")
+    parser.add_argument("--affinity", action="store_true", help="also affinity inference, apart")
     parser.add_argument(
         "--baselines", action="store_true", help="also chance, raw pixels and grey histograms"
     )
     parser.add_argument("--provider", default="auto", help="execution provider (default: auto)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="also write an HTML report")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run `mpanet evaluate`."""
+    from model.artifact import ModelArtifact
     from model.encoder import Encoder
     from model.errors import ModelError
-    from training.artifact_embedding import embed_samples
-    from training.baselines import BASELINES
+    from training.assessment import assessments
     from training.errors import TrainingError
-    from training.evaluation import table
 
-    with (
-        reported(ModelError, TrainingError),
-        Encoder.open(args.model, provider=args.provider) as encoder,
-    ):
-        methods: dict[str, Embed] = {"model": partial(embed_samples, encoder, progress=True)}
-        if args.baselines:
-            methods |= BASELINES
-        rows = _evaluate(args, methods)
-        print(f"model {encoder.model_id} on {encoder.provider} ({encoder.precision})")
-        print(table(rows))
-        if args.json is not None:
-            _write(args, encoder.model_id, rows)
+    _check(args)
+    with reported(ModelError, TrainingError):
+        artifact = ModelArtifact.load(args.model)
+        parts = assessments(
+            args.dataset,
+            args.data,
+            settings=_settings(args),
+            trials=args.trials or 10,
+            sampling=args.sampling or "auto",
+            splits=args.split or [1],
+        )
+        with Encoder.open(artifact, provider=args.provider) as encoder:
+            print(f"model {encoder.model_id} on {encoder.provider} ({encoder.precision})")
+            _evaluate(args, parts, encoder)
     return 0
 
 
-def _evaluate(args: argparse.Namespace, methods: "dict[str, Embed]") -> "list[EvaluationRow]":
-    from training.datasets.readers import read_dataset
-    from training.evaluation import contests, evaluate
+def _evaluate(args: argparse.Namespace, parts: "list[Assessment]", encoder: "Encoder") -> None:
+    from training.artifact_embedding import embed_samples
+    from training.assessment import assess
+    from training.baselines import BASELINES
+    from training.comparison import figure_blocks, text_table
 
-    dataset = read_dataset(args.dataset, args.data, split=args.split)
-    entries = contests(dataset, search=args.search, shots=args.shots, trials=args.trials)
-    rows: list[EvaluationRow] = []
-    for name, embed in methods.items():
-        embeddings = embed(dataset.test)
-        rows += [row for entry in entries for row in evaluate(entry, embeddings, name)]
-    return rows
+    embed = partial(embed_samples, encoder, progress=True)
+    rows, embeddings = assess(parts, "model", embed, rerank=args.rerank, affinity=args.affinity)
+    for name, baseline in BASELINES.items() if args.baselines else ():
+        rows += assess(parts, name, baseline)[0]
+    notes = _notes(args)
+    blocks = figure_blocks(rows, with_published=RENDERED not in notes)
+    print(*(f"{note}\n" for note in notes), text_table(blocks), sep="\n")
+    if args.json is not None:
+        _write(args.json, json.dumps(_as_json(args, encoder, rows, notes), indent=2) + "\n")
+    if args.report is not None:
+        _write(args.report, _report(args, encoder, rows, parts[0], embeddings, notes))
 
 
-def _write(args: argparse.Namespace, model_id: str, rows: "Sequence[EvaluationRow]") -> None:
-    report = {
+def _splits(text: str) -> list[int]:
+    """Parse `all` or the number of one of ten splits."""
+    if text == "all":
+        return list(SPLITS)
+    if not text.isdecimal() or int(text) not in SPLITS:
+        raise argparse.ArgumentTypeError(f"expected 1 to 10 or all, got {text!r}")
+    return [int(text)]
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that mean nothing here, and files that could not be written in the end."""
+    for option, datasets in OPTIONS_OF.items():
+        if getattr(args, option) and args.dataset not in datasets:
+            raise CommandError(
+                f"--{option} is an option of {' and '.join(datasets)}, not of {args.dataset}"
+            )
+    if args.full and (args.search or args.shots):
+        raise CommandError(
+            "--full is every search and number of shots; leave --search, --shots out"
+        )
+    for path in (args.json, args.report):
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise CommandError(
+                f"{path}: cannot be written: expected a file in a folder that exists"
+            )
+
+
+def _settings(args: argparse.Namespace) -> "list[tuple[Search, int]]":
+    if args.full:
+        from training.assessment import EVERY_SETTING
+
+        return list(EVERY_SETTING)
+    return [(args.search or "all", args.shots or 1)]
+
+
+def _notes(args: argparse.Namespace) -> list[str]:
+    """What must be known before figures are compared."""
+    notes = [RENDERED] if (args.data / "SYNTHETIC.json").is_file() else []
+    return notes + ([ONE_MODEL] if args.split is not None and len(args.split) > 1 else [])
+
+
+def _as_json(
+    args: argparse.Namespace, encoder: "Encoder", rows: "list[EvaluationRow]", notes: list[str]
+) -> dict[str, Any]:
+    """`results` are plain rows, which compare with published ones; `apart` are all others."""
+    from training.comparison import PLAIN
+
+    return {
         "dataset": args.dataset,
         "data": str(args.data),
-        "model_id": model_id,
-        "results": [row.as_json() for row in rows],
+        "model_id": encoder.model_id,
+        "provider": encoder.provider,
+        "precision": encoder.precision,
+        "notes": notes,
+        "results": [row.as_json() for row in rows if row.variant == PLAIN],
+        "apart": [row.as_json() for row in rows if row.variant != PLAIN],
     }
+
+
+def _report(
+    args: argparse.Namespace,
+    encoder: "Encoder",
+    rows: "list[EvaluationRow]",
+    part: "Assessment",
+    embeddings: "NDArray[np.float32]",
+    notes: list[str],
+) -> str:
+    from training.artifact_embedding import pattern_maps
+    from training.comparison import figure_blocks
+    from training.report.build import build_report
+    from training.report.content import Header
+    from training.report.gather import Subject, gather
+
+    header = Header(
+        model_id=encoder.model_id,
+        dataset=args.dataset,
+        data=str(args.data),
+        runtime=f"{encoder.provider}, {encoder.precision}",
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        notes=tuple(notes),
+    )
+    subject = Subject(
+        dataset=part.dataset,
+        entry=part.entries[0],
+        embeddings=embeddings,
+        pattern_maps=partial(pattern_maps, encoder),
+        projected=encoder.config.projected_dim is not None,
+    )
+    blocks = figure_blocks(rows, with_published=RENDERED not in notes)
+    return build_report(gather(header, rows, blocks, subject))
+
+
+def _write(path: Path, text: str) -> None:
     try:
-        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{args.json}: cannot be written: {error}") from error
+        raise CommandError(f"{path}: cannot be written: {error}") from error

@@ -45,7 +45,8 @@ def test_a_rendered_dataset_becomes_an_artifact_with_figures(
     evaluate = ["evaluate", "--model", str(model), *common, "--provider", "cpu", "--baselines"]
     assert main([*evaluate, "--search", "indoor", "--trials", "2", "--json", str(report)]) == 0
     printed = capsys.readouterr().out
-    assert "SYSU-MM01 indoor search, 1-shot, plain; 6 queries" in printed
+    assert "SYSU-MM01 indoor search, 1-shot, plain\n" in printed
+    assert "6 queries; gallery by seeded choice" in printed
     results = json.loads(report.read_text())["results"]
     assert [row["method"] for row in results] == [
         "model",
