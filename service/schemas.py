@@ -117,7 +117,10 @@ class QueryBody(BaseModel):
 
 
 class EmbedBody(BaseModel):
-    """The embedding of one crop: L2-normalised, one block a pattern and the global one last."""
+    """The embedding of one crop: L2-normalised, one block a pattern and the global one last.
+
+    That of a projected model is one block.
+    """
 
     model_id: str
     embedding: list[float]
@@ -137,7 +140,9 @@ class CompareBody(BaseModel):
     model_id: str
     similarity: float
     probability: float | None = Field(description="Null while the model is uncalibrated.")
-    patterns: list[PatternPart]
+    patterns: list[PatternPart] | None = Field(
+        description="Null for a projected model: its embedding has no block of a pattern."
+    )
 
 
 class ModelBody(BaseModel):

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 
 from gallery_index.records import EntryFilter
+from model.config import MPANetConfig
 from model.errors import ImageError
 from service.context import Context, ServiceContext, in_thread, unless_client_leaves
 from service.embedding import EmbeddedCrop
@@ -86,18 +87,12 @@ async def compare(request: Request, context: Context) -> CompareBody:
         repeatable=["modality"],
     )
     one, other = await _embed(request, context, uploads)
-    num_patterns = context.encoder.config.num_patterns
     products = one.embedding.astype(np.float64) * other.embedding
-    parts = products.reshape(num_patterns + 1, -1).sum(axis=1)  # (P + 1, C) -> (P + 1)
-    names = [f"pattern_{number}" for number in range(1, num_patterns + 1)] + ["global"]
     return CompareBody(
         model_id=context.encoder.model_id,
-        similarity=float(parts.sum()),
+        similarity=float(products.sum()),
         probability=None,
-        patterns=[
-            PatternPart(pattern=name, similarity=float(part))
-            for name, part in zip(names, parts, strict=True)
-        ],
+        patterns=_parts(products, context.encoder.config),
     )
 
 
@@ -122,6 +117,18 @@ def _mean_direction(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.flo
     mean = np.asarray(embeddings, dtype=np.float64).mean(axis=0)
     direction: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
     return direction
+
+
+def _parts(products: NDArray[np.float64], config: MPANetConfig) -> list[PatternPart] | None:
+    """Sum products (D,) by block of the embedding; a projection has mixed the blocks: None."""
+    if config.projected_dim is not None:
+        return None
+    parts = products.reshape(config.num_patterns + 1, -1).sum(axis=1)  # (P + 1, C) -> (P + 1)
+    names = [f"pattern_{number}" for number in range(1, config.num_patterns + 1)] + ["global"]
+    return [
+        PatternPart(pattern=name, similarity=float(part))
+        for name, part in zip(names, parts, strict=True)
+    ]
 
 
 def _filter(fields: QueryFields) -> EntryFilter:

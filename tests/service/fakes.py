@@ -41,6 +41,16 @@ class TinyEncoder:
         return TinyEncoding(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
+class ProjectedEncoder(TinyEncoder):
+    """Keeps the first 100 numbers alone: a length that no number of blocks divides."""
+
+    config = CONFIG.model_copy(update={"projected_dim": 100})
+
+    def encode(self, batch: NDArray[np.float32]) -> TinyEncoding:
+        rows = super().encode(batch).embedding[:, :100]
+        return TinyEncoding(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
 def pixels(seed: int) -> NDArray[np.uint8]:
     """Return a 32 x 32 crop of blocky noise, the size of the input: each seed another person."""
     blocks = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)

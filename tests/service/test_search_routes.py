@@ -1,5 +1,6 @@
 """Querying, embedding and comparing over HTTP."""
 
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -7,8 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gallery_index.gallery import Gallery
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests.service.asgi import running
 from tests.service.claims import fields_of, problem_of
-from tests.service.fakes import MODEL_ID, crop, pixels
+from tests.service.fakes import MODEL_ID, ProjectedEncoder, crop, pixels
 from tests.service.test_gallery_routes import enrol
 
 QUERY_FIELDS = {"query_id", "model_id", "gallery_size", "timings_ms", "matches"}
@@ -209,6 +214,33 @@ def test_the_parts_of_a_comparison_sum_to_the_cosine(
     assert names == ["pattern_1", "pattern_2", "pattern_3", "pattern_4", "pattern_5", "global"]
     parts = (direction(1) * direction(2)).reshape(6, 512).sum(axis=1)
     assert np.allclose([part["similarity"] for part in body["patterns"]], parts, atol=1e-5)
+
+
+def test_a_projected_model_compares_as_a_whole_and_serves_every_other_call(
+    settings: ServiceSettings,
+) -> None:
+    one, other = direction(1)[:100], direction(2)[:100]
+    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    with (
+        closing(Gallery.open(settings.data, model_id=MODEL_ID, embedding_dim=100)) as gallery,
+        running(create_app(settings, ProjectedEncoder(), gallery)) as transport,
+        httpx.Client(transport=transport, base_url="http://service") as http,
+    ):
+        response = http.post(
+            "/compare",
+            files=[("file", crop(1)), ("file", crop(2))],
+            data={"modality": "visible"},
+        )
+        enrol(http, 1, entry_id="a")
+        enrol(http, 2, entry_id="b")
+        matches = query(http, 1)["matches"]
+        [model] = http.get("/models").json()["models"]
+    assert response.status_code == 200
+    assert response.json()["patterns"] is None
+    assert response.json()["similarity"] == pytest.approx(cosine, abs=1e-5)
+    assert [match["entry_id"] for match in matches] == ["a", "b"]
+    assert matches[1]["similarity"] == pytest.approx(cosine, abs=1e-3)
+    assert model["embedding_dim"] == 100
 
 
 @pytest.mark.parametrize(
