@@ -17,7 +17,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mpanet synthesize`."""
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write; new or empty")
     parser.add_argument(
-        "--layout", choices=("sysu-mm01", "regdb"), default="sysu-mm01", help="folders and splits"
+        "--layout",
+        choices=("sysu-mm01", "regdb", "llcm", "manifest"),
+        default="sysu-mm01",
+        help="folders and splits; manifest is for own cameras",
     )
     parser.add_argument("--persons", type=int, required=True, metavar="N", help="identities")
     parser.add_argument(
@@ -27,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--images-per-camera",
         type=int,
         metavar="K",
-        help="crops a person and camera (default 4 in sysu-mm01, 10 in regdb)",
+        help="crops a person and camera (default 10 in regdb, 1 in llcm, else 4)",
     )
     parser.add_argument(
         "--test-persons", type=int, metavar="M", help="identities in the test split"

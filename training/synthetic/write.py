@@ -60,9 +60,9 @@ def synthesize(
 ) -> SynthesisSummary:
     """Render a data set into `out`, a folder that is new or empty.
 
-    `images_per_camera` is by default the layout's own (SYSU-MM01 4, RegDB 10); `test_persons` the
-    number of identities in the test split. It is written beside `out` and renamed at the end, so
-    an interrupted run leaves nothing. Raises SynthesisError for arguments out of range, an `out`
+    `images_per_camera` is by default the layout's own (RegDB 10, LLCM 1, else 4); `test_persons`
+    the number of identities in the test split. It is written beside `out` and renamed at the end,
+    so an interrupted run leaves nothing. Raises SynthesisError for arguments out of range, an `out`
     that holds something, and a disk that is full.
     """
     _check(layout, persons, seed, images_per_camera, test_persons)
@@ -70,7 +70,9 @@ def synthesize(
     out = out.resolve()
     _check_free(out)
     with _all_or_nothing(out) as partial_out:
-        done = _render_all(partial_out, layout, persons, seed, images, workers, progress)
+        apart = layout_of(layout).apart(persons, test_persons, seed)
+        render = partial(_render_person, partial_out, layout, seed, images, apart)
+        done = _render_all(render, persons, workers, progress)
         summary = SynthesisSummary(
             out=str(out),
             layout=layout,
@@ -135,15 +137,8 @@ def _all_or_nothing(out: Path) -> Iterator[Path]:
 
 
 def _render_all(
-    root: Path,
-    layout: str,
-    persons: int,
-    seed: int,
-    images: int,
-    workers: int | None,
-    progress: Progress | None,
+    render: Callable[[int], int], persons: int, workers: int | None, progress: Progress | None
 ) -> int:
-    render = partial(_render_person, root, layout, seed, images)
     count = workers if workers is not None else os.cpu_count() or 1
     done = 0
     for number, written in enumerate(_mapped(render, persons, count), start=1):
@@ -165,10 +160,12 @@ def _mapped(render: Callable[[int], int], persons: int, workers: int) -> Iterato
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _render_person(root: Path, layout: str, seed: int, images: int, index: int) -> int:
+def _render_person(
+    root: Path, layout: str, seed: int, images: int, apart: frozenset[int], index: int
+) -> int:
     """Render every file of one person. Returns how many."""
     person = sample_person(seed, index)
-    files = layout_of(layout).crops(index, images)
+    files = layout_of(layout).crops(index, images, apart=index in apart)
     for file in files:
         rng = crop_rng(seed, index, file.camera_number, file.image_number)
         crop = render_crop(person, camera_of(file.camera_number), rng)

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,7 +152,10 @@ def test_people_in_memory_are_those_on_disk(tmp_path: Path) -> None:
         ({"images_per_camera": 0}, "images per camera must be from 1 to 9999, got 0"),
         ({"test_persons": 3}, "test persons must be from 1 to the number of persons, 2, got 3"),
         ({"test_persons": 0}, "got 0"),
-        ({"layout": "market"}, "layout must be one of sysu-mm01, regdb, got 'market'"),
+        (
+            {"layout": "market"},
+            "layout must be one of sysu-mm01, regdb, llcm, manifest, got 'market'",
+        ),
     ],
 )
 def test_arguments_out_of_range_are_named_and_write_nothing(
@@ -186,11 +190,11 @@ def test_an_interrupted_run_leaves_nothing_behind(
     real = write._render_person
     done: list[int] = []
 
-    def failing(root: Path, layout: str, seed: int, images: int, index: int) -> int:
+    def failing(*arguments: Any) -> int:
         if done:
             raise error
-        done.append(index)
-        return real(root, layout, seed, images, index)
+        done.append(arguments[-1])
+        return real(*arguments)
 
     monkeypatch.setattr(write, "_render_person", failing)
     expected = SynthesisError if isinstance(error, OSError) else KeyboardInterrupt
