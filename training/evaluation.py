@@ -19,6 +19,7 @@ from training.errors import DatasetError
 from training.metrics import Figures, mean_figures, spread_of_figures
 from training.protocols.contest import Contest, Labels, Measure
 from training.protocols.cross_modality import cross_modality
+from training.protocols.embedded import embedded
 from training.protocols.llcm import llcm
 from training.protocols.permutations import Permutations, load_permutations
 from training.protocols.ranking import Affinity, Outcome, ReRanking, Variant, rank
@@ -168,8 +169,9 @@ def evaluate(
     variants: list[Variant] = [None]
     variants += [ReRanking()] if rerank else []
     variants += [Affinity()] if affinity else []
-    query, gallery = embeddings[entry.query_rows], embeddings[entry.gallery_rows]
-    outcomes = [rank(entry.contest, query, gallery, variant) for variant in variants]
+    whole = embedded(embeddings, "test")
+    query, gallery = whole.rows(entry.query_rows), whole.rows(entry.gallery_rows)
+    outcomes = rank(entry.contest, query, gallery, variants)
     return [row_of(entry.contest, method, outcome) for outcome in outcomes]
 
 
@@ -179,7 +181,7 @@ def row_of(contest: Contest, method: str, outcome: Outcome) -> EvaluationRow:
         method=method,
         protocol=contest.protocol,
         sampling=contest.sampling,
-        measure=contest.measure,
+        measure=outcome.measure,
         variant=outcome.variant,
         queries=len(contest.query),
         trials=outcome.trials,

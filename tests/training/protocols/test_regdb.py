@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from training.errors import ProtocolError
 from training.protocols.contest import Contest, Labels, Measure
-from training.protocols.ranking import rank
+from training.protocols.embedded import embedded
+from training.protocols.ranking import ReRanking, rank
 from training.protocols.regdb import Direction, regdb
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -29,20 +30,30 @@ def _contest(direction: Direction, measure: Measure = "cosine") -> Contest:
 
 @pytest.mark.parametrize("direction", ["thermal-to-visible", "visible-to-thermal"])
 def test_figures_agree_with_the_reference(direction: Direction) -> None:
-    """Within 1e-3 percent of `golden/regdb_expected.json`, plain, un-normalised Euclidean."""
+    """Within 1e-3 percent of `golden/regdb_expected.json`, plain and re-ranked.
+
+    Un-normalised Euclidean distance, and neighbours among queries and gallery, as published.
+    """
     expected = json.loads((GOLDEN / "regdb_expected.json").read_text())
     query, _, gallery = direction.split("-")
-    outcome = rank(_contest(direction, "euclidean"), _golden(query)[0], _golden(gallery)[0])
-    found = [getattr(outcome.trials[0], column) for column in expected["columns"]]
-    key = f"{direction.replace('-', '_')}_plain"
-    np.testing.assert_allclose(found, expected[key], atol=1e-3, rtol=0)
+    outcomes = rank(
+        _contest(direction, "euclidean"),
+        embedded(_golden(query)[0], query),
+        embedded(_golden(gallery)[0], gallery),
+        [None, ReRanking()],
+    )
+    for outcome, variant in zip(outcomes, ("plain", "reranked"), strict=True):
+        found = [getattr(outcome.trials[0], column) for column in expected["columns"]]
+        published = expected[f"{direction.replace('-', '_')}_{variant}"]
+        np.testing.assert_allclose(found, published, atol=1e-3, rtol=0)
 
 
 def test_cosine_does_not_depend_on_length() -> None:
-    thermal, visible = _golden("thermal")[0], _golden("visible")[0]
+    thermal, visible = _golden("thermal")[0], embedded(_golden("visible")[0], "visible")
     contest = _contest("thermal-to-visible")
-    outcome, of_longer = rank(contest, thermal, visible), rank(contest, thermal * 8, visible)
-    assert outcome.trials == of_longer.trials
+    (one,) = rank(contest, embedded(thermal, "thermal"), visible)
+    (other,) = rank(contest, embedded(thermal * 8, "thermal"), visible)
+    assert one.trials == other.trials
 
 
 def test_an_empty_set_is_refused() -> None:
