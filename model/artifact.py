@@ -40,9 +40,10 @@ def _config_of_manifest(value: Any) -> Any:
         return value
     config = MPANetConfig.model_validate({k: v for k, v in value.items() if k != "embedding_dim"})
     if value.get("embedding_dim") != config.embedding_dim:
+        projected = "" if config.projected_dim is None else " and a projection"
         raise ValueError(
             f"expected embedding_dim {config.embedding_dim} of {config.backbone} with"
-            f" {config.num_patterns} patterns, got {value.get('embedding_dim')!r}"
+            f" {config.num_patterns} patterns{projected}, got {value.get('embedding_dim')!r}"
         )
     return config
 

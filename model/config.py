@@ -50,11 +50,6 @@ class MPANetConfig(BaseModel):
             )
         return image_size
 
-    @property
-    def channels(self) -> int:
-        """Channels of the last feature map: 512 or 2,048."""
-        return CHANNELS[self.backbone]
-
     @model_validator(mode="after")
     def _projection_shortens(self) -> "MPANetConfig":
         if self.projected_dim is not None and self.projected_dim > self.feature_dim:
@@ -63,6 +58,11 @@ class MPANetConfig(BaseModel):
                 f" got {self.projected_dim}"
             )
         return self
+
+    @property
+    def channels(self) -> int:
+        """Channels of the last feature map: 512 or 2,048."""
+        return CHANNELS[self.backbone]
 
     @property
     def feature_dim(self) -> int:

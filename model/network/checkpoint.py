@@ -244,9 +244,15 @@ def _config(
     if image_size is not None:
         shape = {**shape, "image_size": image_size}
     try:
-        return MPANetConfig.model_validate(shape)
+        config = MPANetConfig.model_validate(shape)
     except ValidationError as error:
         raise CheckpointError(f"{path}: {first_complaint(error)}") from error
+    if config.projected_dim is not None:
+        raise CheckpointError(
+            f"{path}: expected the config of a network, got projected_dim {config.projected_dim}:"
+            " a projection belongs to an artifact, made by `mpanet export --project`"
+        )
+    return config
 
 
 def _preprocessing(values: Any, path: Path) -> PreprocessingConfig:

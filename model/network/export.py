@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from model.artifact import ModelArtifact, ModelSource, refuse_existing, write_artifact
+from model.config import MPANetConfig
 from model.errors import ExportError
 from model.network.graph import ExportedGraph, WeightsPrecision, serialise, trace
 from model.network.mpanet import MPANet
@@ -53,6 +54,7 @@ def export_artifact(
     directory: Path,
     *,
     preprocessing: PreprocessingConfig | None = None,
+    projection: NDArray[np.float32] | None = None,
     weights_precision: WeightsPrecision = "fp32",
     metrics: dict[str, dict[str, float]] | None = None,
     source: ModelSource | None = None,
@@ -60,13 +62,15 @@ def export_artifact(
     """Write `network` as a new model directory, after checking the graph against torch.
 
     With `weights_precision` fp16 the stored weights take half the room; the graph still computes
-    in fp32. The network itself is left as it is, in whatever mode and on whatever device.
+    in fp32. `projection` (feature_dim, dim) float32 shortens the embedding inside the graph; the
+    network itself is left as it is, in whatever mode and on whatever device.
 
     Raises:
-        ExportError: `directory` exists, the graph disagrees with the network, or is too large.
+        ExportError: `directory` exists, the projection does not fit the features, the graph
+            disagrees with the network, or is too large.
     """
     refuse_existing(directory)
-    graph = ExportedGraph(deepcopy(network).float().cpu()).eval()
+    graph = ExportedGraph(deepcopy(network).float().cpu(), projection).eval()
     content = serialise(trace(graph, network.config.image_size), weights_precision)
     agreement = compare(content, graph, network.config.image_size)
     if not agreement.within(TOLERANCES[weights_precision]):
@@ -77,12 +81,18 @@ def export_artifact(
     artifact = write_artifact(
         directory,
         content,
-        config=network.config,
+        config=_config_with(network.config, projection),
         preprocessing=preprocessing or PreprocessingConfig(),
         metrics=metrics,
         source=source,
     )
     return artifact, agreement
+
+
+def _config_with(config: MPANetConfig, projection: NDArray[np.float32] | None) -> MPANetConfig:
+    """The config of what was exported: a network has no projection, an artifact may."""
+    dim = None if projection is None else projection.shape[1]
+    return MPANetConfig.model_validate(config.model_dump() | {"projected_dim": dim})
 
 
 def compare(content: bytes, graph: nn.Module, image_size: tuple[int, int]) -> Agreement:
@@ -97,7 +107,7 @@ def compare(content: bytes, graph: nn.Module, image_size: tuple[int, int]) -> Ag
         worst.append(
             Agreement(
                 embedding=float(np.abs(embedding - expected).max()),
-                pattern_maps=float(np.abs(maps - expected_maps).max()),
+                pattern_maps=float(np.abs(maps - expected_maps).max(initial=0.0)),
                 cosine=float(_cosines(embedding, expected).min()),
             )
         )

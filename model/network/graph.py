@@ -1,7 +1,8 @@
 """The ONNX graph of a network: how it is traced, and how its weights are stored.
 
 The contract: input `image` float32 (N, 3, H, W), normalised; outputs `embedding` float32 (N, D) of
-length 1 and `pattern_maps` float32 (N, P, h, w); only N is free.
+length 1 and `pattern_maps` float32 (N, P, h, w); only N is free. A projection, where there is one,
+lies inside the graph: whoever runs it sees shorter embeddings and nothing else.
 """
 
 from typing import Literal
@@ -10,6 +11,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
@@ -26,16 +28,40 @@ TINY = 1e-12
 
 
 class ExportedGraph(nn.Module):
-    """The network as an artifact has it: the embedding scaled to length 1, the pattern maps."""
+    """The network as an artifact has it: the embedding scaled to length 1, the pattern maps.
 
-    def __init__(self, network: MPANet) -> None:
+    `projection` (D, dim) float32 shortens the network's features x of length D to x @ projection
+    before they are scaled.
+
+    Raises:
+        ExportError: the projection is for features of another length, or not finite.
+    """
+
+    def __init__(self, network: MPANet, projection: NDArray[np.float32] | None = None) -> None:
         super().__init__()
         self.network = network
+        self.projection: Tensor | None = None
+        if projection is not None:
+            _check(projection, network.config.feature_dim)
+            self.projection = nn.Parameter(torch.from_numpy(projection), requires_grad=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network(image)
-        length = torch.linalg.vector_norm(features.embedding, dim=1, keepdim=True)
-        return features.embedding / length.clamp_min(TINY), features.pattern_maps
+        embedding = features.embedding  # (N, D)
+        if self.projection is not None:
+            embedding = embedding @ self.projection  # (N, D) -> (N, dim)
+        length = torch.linalg.vector_norm(embedding, dim=1, keepdim=True)
+        return embedding / length.clamp_min(TINY), features.pattern_maps
+
+
+def _check(projection: NDArray[np.float32], feature_dim: int) -> None:
+    if projection.ndim != 2 or not 1 <= projection.shape[1] <= projection.shape[0] == feature_dim:
+        raise ExportError(
+            f"expected a projection (D, dim) of D = {feature_dim:,} features to at most as many"
+            f" dimensions, got shape {projection.shape}"
+        )
+    if projection.dtype != np.float32 or not np.isfinite(projection).all():
+        raise ExportError(f"expected a finite float32 projection, got {projection.dtype} values")
 
 
 def trace(graph: nn.Module, image_size: tuple[int, int]) -> onnx.ModelProto:

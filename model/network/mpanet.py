@@ -55,7 +55,7 @@ class MPANet(nn.Module):
 
     def _pattern_maps(self, features: Tensor) -> Tensor:
         if self.spatial_attention is None:
-            return features.new_zeros((len(features), 0, *features.shape[2:]))
+            return features[:, :0]
         return torch.sigmoid(self.spatial_attention(features))
 
     def initialise_from_imagenet(self, weights: Mapping[str, Tensor]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import mpanet
 from model.artifact import ModelArtifact, ModelSource, write_artifact
 from model.config import MPANetConfig
 from model.errors import ArtifactError, ExportError
@@ -67,6 +68,25 @@ def test_manifest_has_exactly_the_fields_of_the_contract(tmp_path: Path) -> None
         "embedding_dim": 14336,
     }
     assert manifest["source"] == {"recipe": "mpanet", "commit": "abc"}
+
+
+def test_a_projected_model_says_the_length_of_its_embedding(tmp_path: Path) -> None:
+    projected = CONFIG.model_copy(update={"projected_dim": 512})
+    artifact = written(tmp_path / "model", config=projected)
+    config = json.loads((tmp_path / "model" / "manifest.json").read_text())["config"]
+    assert (config["embedding_dim"], config["projected_dim"]) == (512, 512)
+    loaded = ModelArtifact.load(tmp_path / "model")
+    assert loaded == artifact
+    assert (loaded.config.embedding_dim, loaded.config.feature_dim) == (512, 14336)
+    edit_manifest(tmp_path / "model", config=config | {"embedding_dim": 14336})
+    with pytest.raises(ArtifactError, match=r"expected embedding_dim 512 of .* and a projection"):
+        ModelArtifact.load(tmp_path / "model")
+
+
+def test_ids_of_models_older_than_the_options_of_ablations_still_hold() -> None:
+    artifact = ModelArtifact.load(Path(mpanet.__file__).parent / "demo_model")
+    assert artifact.model_id == "d97bfa9b2763656e1a91d1c5a40c3d773d5fddff6f7d090aa93b5e9fe6412495"
+    assert artifact.config.embedding_dim == artifact.config.feature_dim == 3584
 
 
 def test_model_id_follows_the_content_and_nothing_else(tmp_path: Path) -> None:
@@ -163,6 +183,8 @@ def test_an_edited_manifest_is_refused(
         ({"num_patterns": 5}, "expected embedding_dim 12288"),
         ({"image_size": [384, 0]}, "image_size"),
         ({"stride": 1}, "stride"),
+        ({"projected_dim": 14337, "embedding_dim": 14337}, "projected_dim of at most 14336"),
+        ({"projected_dim": 0}, "projected_dim"),
     ],
 )
 def test_an_edited_config_is_refused(

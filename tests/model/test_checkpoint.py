@@ -92,6 +92,13 @@ def test_lightning_checkpoint_of_ours_is_read(tmp_path: Path) -> None:
     assert_same_weights(loaded.network, network.state_dict())
 
 
+def test_a_projection_in_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    network = MPANet(CONFIG.model_copy(update={"projected_dim": 64}))
+    save_network(tmp_path / "best.pt", network)
+    with pytest.raises(CheckpointError, match=r"best\.pt: .* got projected_dim 64: .* artifact"):
+        load_network(tmp_path / "best.pt")
+
+
 def test_missing_unknown_and_misshapen_keys_are_named(
     tmp_path: Path, published: dict[str, Tensor]
 ) -> None:

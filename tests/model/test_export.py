@@ -9,9 +9,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from model.artifact import ModelArtifact
 from model.config import MPANetConfig
+from model.encoder import Encoder
 from model.errors import ExportError
 from model.network import export
 from model.network.checkpoint import save_network
@@ -19,6 +21,13 @@ from model.network.export import export_artifact
 from model.network.mpanet import MPANet
 from mpanet.cli import main
 from tests.model.golden import GOLDEN, golden_input, published_state
+
+
+def needs_openvino(name: str) -> Any:
+    """A case that is skipped where the installed ONNX Runtime has no OpenVINO."""
+    missing = "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers()
+    reason = "the installed ONNX Runtime has no OpenVINO provider"
+    return pytest.param(name, marks=pytest.mark.skipif(missing, reason=reason))
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +131,102 @@ def test_own_checkpoint_becomes_an_artifact_of_fp16_weights_with_its_source(
     whole, _ = run_alone(small_artifact, images)
     assert (embedding * whole).sum(1).min() > 0.9999
     assert np.abs(embedding - whole).max() > 0  # the weights really were rounded
+
+
+def orthonormal(dim: int, seed: int = 0) -> NDArray[np.float32]:
+    """Columns (1536, dim) for the small network's features."""
+    normal = np.random.default_rng(seed).standard_normal((1536, dim))
+    return np.linalg.qr(normal)[0].astype(np.float32)
+
+
+@pytest.mark.parametrize(("precision", "cosine"), [("fp32", 0.999999), ("fp16", 0.9999)])
+def test_a_projection_lies_inside_the_graph(
+    small_network: MPANet,
+    small_artifact: ModelArtifact,
+    tmp_path: Path,
+    precision: Any,
+    cosine: float,
+) -> None:
+    matrix = orthonormal(40)
+    artifact, agreement = export_artifact(
+        small_network, tmp_path / "model", projection=matrix, weights_precision=precision
+    )
+    assert agreement.cosine > cosine
+    assert artifact.config == small_network.config.model_copy(update={"projected_dim": 40})
+    images = np.random.default_rng(4).standard_normal((3, 3, 64, 32)).astype(np.float32)
+    whole, expected_maps = run_alone(small_artifact, images)
+    expected = whole.astype(np.float64) @ matrix
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    with Encoder.open(ModelArtifact.load(tmp_path / "model"), provider="cpu") as encoder:
+        encoded = encoder.encode(images)
+    assert encoded.embedding.shape == (3, 40)
+    assert encoded.embedding.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(encoded.embedding, axis=1), 1.0, rtol=1e-6)
+    assert (encoded.embedding * expected).sum(axis=1).min() > cosine
+    tolerance = 1e-6 if precision == "fp32" else 2e-2
+    np.testing.assert_allclose(encoded.pattern_maps, expected_maps, atol=tolerance)
+
+
+def test_the_same_projection_gives_the_same_model_id_and_another_one_does_not(
+    small_network: MPANet, small_artifact: ModelArtifact, tmp_path: Path
+) -> None:
+    ids = [
+        export_artifact(small_network, tmp_path / name, projection=orthonormal(40, seed))[
+            0
+        ].model_id
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert ids[0] == ids[1]
+    assert len({*ids, small_artifact.model_id}) == 3
+
+
+@pytest.mark.parametrize(
+    ("projection", "complaint"),
+    [
+        (np.ones((512, 40), np.float32), r"of D = 1,536 features .* got shape \(512, 40\)"),
+        (np.ones((1536, 1537), np.float32), r"at most as many"),
+        (np.ones((1536, 0), np.float32), r"got shape \(1536, 0\)"),
+        (np.ones(1536, np.float32), r"got shape \(1536,\)"),
+        (np.ones((1536, 4)), "float32 projection, got float64"),
+        (np.full((1536, 4), np.nan, np.float32), "expected a finite"),
+    ],
+)
+def test_a_projection_that_does_not_fit_is_one_line_and_nothing_is_written(
+    small_network: MPANet, tmp_path: Path, projection: Any, complaint: str
+) -> None:
+    with pytest.raises(ExportError, match=complaint) as caught:
+        export_artifact(small_network, tmp_path / "model", projection=projection)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("provider", ["cpu", needs_openvino("openvino")])
+@pytest.mark.parametrize("num_patterns", [0, 2])
+def test_networks_of_an_ablation_are_exported_and_embed_as_in_torch(
+    tmp_path: Path, num_patterns: int, provider: str
+) -> None:
+    torch.manual_seed(1)
+    network = MPANet(
+        MPANetConfig(
+            backbone="resnet18",
+            image_size=(64, 32),
+            num_patterns=num_patterns,
+            modality_alleviation=False,
+        )
+    ).eval()
+    export_artifact(network, tmp_path / "model")
+    artifact = ModelArtifact.load(tmp_path / "model")
+    assert artifact.config == network.config
+    images = np.random.default_rng(5).standard_normal((3, 3, 64, 32)).astype(np.float32)
+    with torch.inference_mode():
+        features = network(torch.from_numpy(images))
+    expected = torch.nn.functional.normalize(features.embedding).numpy()
+    with Encoder.open(artifact, provider=provider, precision="fp32") as encoder:
+        encoded = encoder.encode(images)
+    assert encoded.embedding.shape == (3, (num_patterns + 1) * 512)
+    np.testing.assert_allclose(encoded.embedding, expected, atol=1e-5)
+    assert encoded.pattern_maps.shape == (3, num_patterns, 4, 2)
+    np.testing.assert_allclose(encoded.pattern_maps, features.pattern_maps.numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", "truncated"])
