@@ -1,14 +1,16 @@
 """The published galleries of SYSU-MM01: `rand_perm_cam.mat`."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import ProtocolError
+from training.protocols.mat_file import MatFileError, Value, read_mat_file
 
 Permutations = list[list[NDArray[np.int64]]]
+
+VARIABLE = "rand_perm_cam"
 
 
 def load_permutations(path: Path) -> Permutations:
@@ -17,19 +19,10 @@ def load_permutations(path: Path) -> Permutations:
     Raises:
         ProtocolError: not a MATLAB file of that shape.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     try:
-        cells = loadmat(path)["rand_perm_cam"]
-        return [
-            [np.atleast_2d(person).astype(np.int64) for person in camera.ravel()]
-            for camera in cells.ravel()
-        ]
-    except (
-        OSError, MatReadError, KeyError, ValueError, AttributeError, TypeError,
-        EOFError, NotImplementedError, zlib.error,
-    ) as error:  # fmt: skip
+        cameras = read_mat_file(path, VARIABLE)
+        return [[_table(person) for person in _cells(camera)] for camera in _cells(cameras)]
+    except (OSError, MatFileError) as error:
         raise ProtocolError(f"{path}: expected the permutations of SYSU-MM01: {error}") from error
 
 
@@ -47,7 +40,7 @@ def permutation(
     table = permutations[camera_id - 1][person_id - 1]
     if table.size == 0:
         raise ProtocolError(
-            f"the permutations have no image of person {person_id}, camera {camera_id}"
+            f"the permutations have no image of person {person_id} by camera {camera_id}"
         )
     if trial >= len(table):
         raise ProtocolError(
@@ -55,3 +48,19 @@ def permutation(
         )
     row: NDArray[np.int64] = table[trial]
     return row
+
+
+def _cells(value: Value) -> list[Value]:
+    if not isinstance(value, list):
+        raise MatFileError(f"expected cells of cameras of persons, found {value.shape} numbers")
+    return value
+
+
+def _table(value: Value) -> NDArray[np.int64]:
+    if isinstance(value, list) or value.ndim != 2:
+        raise MatFileError("expected a table of trials and images for each person")
+    with np.errstate(invalid="ignore"):
+        numbers = value.astype(np.int64)
+    if (numbers != value).any() or (numbers < 1).any():
+        raise MatFileError("expected image numbers from 1")
+    return numbers
