@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from model.encoder import Encoder
     from training.assessment import Assessment
+    from training.comparison import FigureBlock
+    from training.dimensions import DimensionStudy
     from training.evaluation import EvaluationRow
     from training.protocols.sysu_mm01 import Search
 
@@ -68,6 +72,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baselines", action="store_true", help="also chance, raw pixels and grey histograms"
     )
+    parser.add_argument(
+        "--dimensions",
+        type=_dimensions,
+        nargs="?",
+        const=(),
+        metavar="64,128,...",
+        help="also figures of shortened embeddings (without a list: 64 to 2,048 and the full one)",
+    )
     parser.add_argument("--provider", default="auto", help="execution provider (default: auto)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write an HTML report")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
@@ -79,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     from model.encoder import Encoder
     from model.errors import ModelError
     from training.assessment import assessments
+    from training.comparison import text_table
+    from training.datasets.sample import require
     from training.errors import TrainingError
 
     _check(args)
@@ -92,29 +106,57 @@ def run(args: argparse.Namespace) -> int:
             sampling=args.sampling or "auto",
             splits=args.split or [1],
         )
+        if args.dimensions is not None:
+            require(parts[0].dataset.train, "train", args.data)
         with Encoder.open(artifact, provider=args.provider) as encoder:
             print(f"model {encoder.model_id} on {encoder.provider} ({encoder.precision})")
-            _evaluate(args, parts, encoder)
+            measured = _measure(args, parts, encoder)
+            print(*(f"{note}\n" for note in measured.notes), text_table(measured.blocks), sep="\n")
+            if measured.study is not None:
+                print(f"\n{measured.study.table()}")
+            _write_files(args, measured)
     return 0
 
 
-def _evaluate(args: argparse.Namespace, parts: "list[Assessment]", encoder: "Encoder") -> None:
+@dataclass(frozen=True)
+class _Measured:
+    """What was found, and the embeddings (N, D) of the first test split that it was found in."""
+
+    encoder: "Encoder"
+    part: "Assessment"
+    embeddings: "NDArray[np.float32]"
+    rows: "list[EvaluationRow]"
+    blocks: "list[FigureBlock]"
+    study: "DimensionStudy | None"
+    notes: list[str]
+
+
+def _measure(args: argparse.Namespace, parts: "list[Assessment]", encoder: "Encoder") -> _Measured:
     from training.artifact_embedding import embed_samples
     from training.assessment import assess
     from training.baselines import BASELINES
-    from training.comparison import figure_blocks, text_table
+    from training.comparison import figure_blocks
+    from training.dimensions import DIMENSIONS, dimension_study
 
     embed = partial(embed_samples, encoder, progress=True)
     rows, embeddings = assess(parts, "model", embed, rerank=args.rerank, affinity=args.affinity)
     for name, baseline in BASELINES.items() if args.baselines else ():
         rows += assess(parts, name, baseline)[0]
+    study = None
+    if args.dimensions is not None:
+        trained = embed(parts[0].dataset.train)
+        wanted = args.dimensions or DIMENSIONS
+        study = dimension_study(parts[0].entries, trained, embeddings, dimensions=wanted)
     notes = _notes(args)
     blocks = figure_blocks(rows, with_published=RENDERED not in notes)
-    print(*(f"{note}\n" for note in notes), text_table(blocks), sep="\n")
+    return _Measured(encoder, parts[0], embeddings, rows, blocks, study, notes)
+
+
+def _write_files(args: argparse.Namespace, measured: _Measured) -> None:
     if args.json is not None:
-        _write(args.json, json.dumps(_as_json(args, encoder, rows, notes), indent=2) + "\n")
+        _write(args.json, json.dumps(_as_json(args, measured), indent=2) + "\n")
     if args.report is not None:
-        _write(args.report, _report(args, encoder, rows, parts[0], embeddings, notes))
+        _write(args.report, _report(args, measured))
 
 
 def _splits(text: str) -> list[int]:
@@ -124,6 +166,14 @@ def _splits(text: str) -> list[int]:
     if not text.isdecimal() or int(text) not in SPLITS:
         raise argparse.ArgumentTypeError(f"expected 1 to 10 or all, got {text!r}")
     return [int(text)]
+
+
+def _dimensions(text: str) -> tuple[int, ...]:
+    """Parse a list such as 64,128."""
+    parts = text.split(",")
+    if not all(re.fullmatch("[0-9]{1,6}", part) and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"expected lengths such as 64,128, got {text!r}")
+    return tuple(int(part) for part in parts)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -158,55 +208,47 @@ def _notes(args: argparse.Namespace) -> list[str]:
     return notes + ([ONE_MODEL] if args.split is not None and len(args.split) > 1 else [])
 
 
-def _as_json(
-    args: argparse.Namespace, encoder: "Encoder", rows: "list[EvaluationRow]", notes: list[str]
-) -> dict[str, Any]:
+def _as_json(args: argparse.Namespace, measured: _Measured) -> dict[str, Any]:
     """`results` are plain rows, which compare with published ones; `apart` are all others."""
     from training.comparison import PLAIN
 
+    rows, study = measured.rows, measured.study
     return {
         "dataset": args.dataset,
         "data": str(args.data),
-        "model_id": encoder.model_id,
-        "provider": encoder.provider,
-        "precision": encoder.precision,
-        "notes": notes,
+        "model_id": measured.encoder.model_id,
+        "provider": measured.encoder.provider,
+        "precision": measured.encoder.precision,
+        "notes": measured.notes,
         "results": [row.as_json() for row in rows if row.variant == PLAIN],
         "apart": [row.as_json() for row in rows if row.variant != PLAIN],
+        "dimensions": None if study is None else study.as_json(),
     }
 
 
-def _report(
-    args: argparse.Namespace,
-    encoder: "Encoder",
-    rows: "list[EvaluationRow]",
-    part: "Assessment",
-    embeddings: "NDArray[np.float32]",
-    notes: list[str],
-) -> str:
+def _report(args: argparse.Namespace, measured: _Measured) -> str:
     from training.artifact_embedding import pattern_maps
-    from training.comparison import figure_blocks
     from training.report.build import build_report
     from training.report.content import Header
     from training.report.gather import Subject, gather
 
+    encoder = measured.encoder
     header = Header(
         model_id=encoder.model_id,
         dataset=args.dataset,
         data=str(args.data),
         runtime=f"{encoder.provider}, {encoder.precision}",
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        notes=tuple(notes),
+        notes=tuple(measured.notes),
     )
     subject = Subject(
-        dataset=part.dataset,
-        entry=part.entries[0],
-        embeddings=embeddings,
+        dataset=measured.part.dataset,
+        entry=measured.part.entries[0],
+        embeddings=measured.embeddings,
         pattern_maps=partial(pattern_maps, encoder),
         projected=encoder.config.projected_dim is not None,
     )
-    blocks = figure_blocks(rows, with_published=RENDERED not in notes)
-    return build_report(gather(header, rows, blocks, subject))
+    return build_report(gather(header, measured.rows, measured.blocks, subject, measured.study))
 
 
 def _write(path: Path, text: str) -> None:

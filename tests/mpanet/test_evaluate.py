@@ -1,6 +1,5 @@
 """`mpanet evaluate` with the bundled model on a handful of rendered people in each layout."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -17,37 +16,31 @@ from training.synthetic.write import synthesize
 BUNDLED = Path(mpanet.__file__).parent / "demo_model"
 
 
+def rendered(folder: Path, layout: str, persons: int, test_persons: int) -> Path:
+    """People with two crops by each camera of the layout."""
+    synthesize(
+        folder, layout=layout, persons=persons, seed=5, images_per_camera=2,
+        test_persons=test_persons, workers=1,
+    )  # fmt: skip
+    return folder
+
+
 @pytest.fixture(scope="module")
 def sysu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three people, two crops by each of six cameras."""
-    out = tmp_path_factory.mktemp("sysu") / "people"
-    synthesize(
-        out, layout="sysu-mm01", persons=3, seed=5, images_per_camera=2, test_persons=3, workers=1
-    )
-    return out
+    """Three people, all of them for the test."""
+    return rendered(tmp_path_factory.mktemp("sysu") / "people", "sysu-mm01", 3, 3)
 
 
 @pytest.fixture(scope="module")
 def regdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four people, two of them in the test half of each split."""
-    out = tmp_path_factory.mktemp("regdb") / "people"
-    synthesize(out, layout="regdb", persons=4, seed=5, images_per_camera=2, workers=1)
-    return out
+    return rendered(tmp_path_factory.mktemp("regdb") / "people", "regdb", 4, 2)
 
 
 @pytest.fixture(scope="module")
-def own_cameras(sysu: Path) -> Path:
-    """The people of `sysu` as somebody's own cameras: two to train on, one to test."""
-    modalities = {"cam1": "visible", "cam3": "infrared"}
-    with (sysu / "manifest.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["path", "person_id", "camera_id", "modality", "split"])
-        for camera, modality in modalities.items():
-            for path in sorted((sysu / camera).glob("*/*.jpg")):
-                split = "train" if path.parent.name == "0001" else "test"
-                name = path.relative_to(sysu).as_posix()
-                rows.writerow([name, path.parent.name, camera, modality, split])
-    return sysu
+def own_cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four people with a manifest: two to train on, two to test."""
+    return rendered(tmp_path_factory.mktemp("manifest") / "people", "manifest", 4, 2)
 
 
 def evaluated(dataset: str, data: Path, tmp_path: Path, *options: str) -> dict[str, Any]:
@@ -161,9 +154,61 @@ def test_all_splits_of_regdb_are_averaged_with_a_warning(
 def test_own_cameras_are_ranked_in_both_directions(own_cameras: Path, tmp_path: Path) -> None:
     report = evaluated("manifest", own_cameras, tmp_path)
     assert [(row["protocol"], row["queries"]) for row in report["results"]] == [
-        ("cross-modality infrared-to-visible", 4),
-        ("cross-modality visible-to-infrared", 4),
+        ("cross-modality infrared-to-visible", 2 * 2 * 2),
+        ("cross-modality visible-to-infrared", 2 * 4 * 2),
     ]
+
+
+def test_dimensions_show_what_shorter_embeddings_cost(
+    own_cameras: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "report.html"
+    report = evaluated(
+        "manifest", own_cameras, tmp_path, "--dimensions", "2,9999", "--report", str(file)
+    )
+    study = report["dimensions"]
+    assert [(row["protocol"].split(" ")[1], row["dimension"]) for row in study["rows"]] == [
+        ("infrared-to-visible", 2),
+        ("infrared-to-visible", 3584),
+        ("visible-to-infrared", 2),
+        ("visible-to-infrared", 3584),
+    ]
+    assert study["rows"][1]["mAP"] == pytest.approx(report["results"][0]["mAP"])
+    assert "left out: 9,999 dimensions" in capsys.readouterr().out
+    tables = section(read_page(file.read_text(encoding="utf-8")), "dimensions").all("table")
+    shown = [
+        [cell.text for cell in row.all("td")][2] for row in tables[1].all("tbody")[0].all("tr")
+    ]
+    assert shown == [f"{row['rank1']:.1f}" for row in study["rows"][2:]]
+
+
+def test_dimensions_need_people_to_fit_on(
+    sysu: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(BUNDLED), "--dataset", "sysu-mm01", "--data", str(sysu)]
+    assert main(["evaluate", *arguments, "--dimensions"]) == 2
+    captured = capsys.readouterr()
+    assert "the train split is empty" in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("lengths", ["0", "64,", "a", "-1", "1.5"])
+def test_dimensions_are_whole_numbers(lengths: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--model", "m", "--dataset", "regdb", "--data", "d", f"--dimensions={lengths}"]
+    with pytest.raises(SystemExit):
+        main(["evaluate", *arguments])
+    assert f"expected lengths such as 64,128, got '{lengths}'" in capsys.readouterr().err
+
+
+def test_llcm_is_ranked_in_both_directions_over_drawn_galleries(tmp_path: Path) -> None:
+    data = rendered(tmp_path / "people", "llcm", 4, 2)
+    report = evaluated("llcm", data, tmp_path, "--trials", "3")
+    assert [row["protocol"] for row in report["results"]] == [
+        "LLCM infrared-to-visible",
+        "LLCM visible-to-infrared",
+    ]
+    assert all(len(row["trials"]) == 3 for row in report["results"])
 
 
 def test_the_report_says_what_was_printed(sysu: Path, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from training.comparison import PLAIN, FigureBlock
-from training.report.charts import histogram_chart, match_chart
-from training.report.content import Header, ReportContent
+from training.report.charts import dimension_chart, histogram_chart, match_chart
+from training.report.content import Dimensions, Header, ReportContent
 from training.report.histograms import MOST_IMAGES, PairHistogram
 from training.report.markup import Markup, element
 from training.report.sections import pattern_comparisons, ranked_lists
@@ -20,6 +20,11 @@ PAIRS = (
     " impostor pairs are each in percent of their kind: where the two overlap, no threshold"
     " separates them."
 )
+SHORTER = (
+    "Embeddings shortened to the principal directions of the training split, as an export can"
+    " build into the model. Kept is their share of the squares; bytes are what one entry takes in a"
+    " gallery's vector file."
+)
 MAPS = (
     "Red is where a pattern looks. The similarity is a sum: each number is what the pattern's block"
     " of the embedding adds to it; the block of the whole crop stands beside the similarity."
@@ -33,7 +38,6 @@ MAPS_PROJECTED = (
 def build_report(content: ReportContent) -> str:
     """The whole file as text, the same for the same content. Parts that are empty are left out."""
     ranked = [] if content.ranked is None else ranked_lists(content.ranked)
-    dimensions = [dimension_table(content.dimensions)] if content.dimensions else []
     sections = [
         _header(content.header),
         _section("figures", "Figures", _figures(content.blocks)),
@@ -41,7 +45,7 @@ def build_report(content: ReportContent) -> str:
         _section("scores", "Genuine and impostor pairs", _histograms(content.histograms)),
         _section("ranked", "Queries answered best and worst", ranked),
         _section("patterns", "What the patterns look at", _patterns(content)),
-        _section("dimensions", "Figures against dimensions", dimensions),
+        _section("dimensions", "Figures against dimensions", _dimensions(content.dimensions)),
     ]
     head = element(
         "head",
@@ -103,6 +107,14 @@ def _histograms(histograms: Sequence[PairHistogram]) -> list[Markup]:
     if any(MOST_IMAGES in histogram.images for histogram in histograms):
         note += f" Of each modality {MOST_IMAGES:,} images, evenly spaced, were taken."
     return [element("p", note), *_charts(map(histogram_chart, histograms))]
+
+
+def _dimensions(dimensions: Dimensions | None) -> list[Markup]:
+    if dimensions is None:
+        return []
+    parts = [element("p", SHORTER), *_charts(map(dimension_chart, dimensions.tables))]
+    parts += map(dimension_table, dimensions.tables)
+    return parts + [element("p", f"Left out: {why}", class_="soft") for why in dimensions.left_out]
 
 
 def _patterns(content: ReportContent) -> list[Markup]:

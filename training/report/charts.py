@@ -1,11 +1,12 @@
 """The two drawings of a report: match curves and histograms of similarities."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.report.content import CurvePlot
+from training.report.content import CurvePlot, DimensionTable
 from training.report.histograms import EDGES, PairHistogram
 from training.report.markup import Markup, element
 from training.report.svg import Axes, drawing, ticks
@@ -19,7 +20,7 @@ def match_chart(plot: CurvePlot) -> Markup:
     """Percent of queries whose person is among the first k, for k from 1."""
     last = min(MOST_RANKS, max(len(curve.percent) for curve in plot.curves))
     lowest = min(min(curve.percent[:last]) for curve in plot.curves)
-    floor = max(0.0, min(90.0, 10 * (lowest // 10)))
+    floor = _floor(lowest)
     axes = Axes((1, max(last, 2)), (floor, 100))
     parts = axes.frame(_ranks(last), ticks(floor, 100), "rank k", "found within k (%)")
     for number, curve in enumerate(plot.curves):
@@ -53,6 +54,32 @@ def histogram_chart(histogram: PairHistogram) -> Markup:
         drawing(parts, f"Histogram of similarities, {title}"),
         [(kind, f"{kind}: {count.sum():,} pairs{_mean(count)}") for kind, count in counts.items()],
     )
+
+
+def dimension_chart(table: DimensionTable) -> Markup:
+    """Rank-1 and mAP by the number of dimensions, on a scale of doublings."""
+    steps = [math.log2(line.dimension) for line in table.lines]
+    names = {"rank1": "rank-1", "mAP": "mAP"}
+    values = {name: [line.figures[name] for line in table.lines] for name in names}
+    lowest = min(min(each) for each in values.values())
+    axes = Axes((min(steps) - 0.2, max(steps) + 0.2), (_floor(lowest), 100))
+    parts = axes.frame(
+        steps,
+        ticks(*axes.y_range),
+        "dimensions",
+        "percent",
+        lambda step: f"{round(2**step)}",
+    )
+    for number, each in enumerate(values.values()):
+        parts.append(axes.line(list(zip(steps, each, strict=True)), f"series{number}"))
+    legend = [(f"series{number}", name) for number, name in enumerate(names.values())]
+    description = f"Rank-1 and mAP of {table.protocol} by the number of dimensions"
+    return _figure(table.protocol, drawing(parts, description), legend)
+
+
+def _floor(lowest: float) -> float:
+    """Where the axis of a percentage begins: a multiple of ten, at least one below the top."""
+    return max(0.0, min(90.0, 10 * (lowest // 10)))
 
 
 def _figure(title: str, picture: Markup, legend: Sequence[tuple[str, str]]) -> Markup:

@@ -103,10 +103,31 @@ class PatternComparison:
 
 @dataclass(frozen=True)
 class DimensionLine:
-    """Figures in percent of embeddings shortened to a number of dimensions."""
+    """Figures in percent of embeddings shortened to a number of dimensions.
 
-    dimensions: str
+    `vector_bytes` is what one takes in a gallery; `kept` the share of the squares that it holds.
+    """
+
+    dimension: int
+    vector_bytes: int
+    kept: float
     figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class DimensionTable:
+    """The lines of one protocol, by rising dimension, the full length last."""
+
+    protocol: str
+    lines: tuple[DimensionLine, ...]
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """The dimension study; `left_out` says which dimensions were not tried, and why."""
+
+    tables: tuple[DimensionTable, ...]
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -119,4 +140,4 @@ class ReportContent:
     histograms: Sequence[PairHistogram] = ()
     ranked: RankedLists | None = None
     patterns: Sequence[PatternComparison] = ()
-    dimensions: Sequence[DimensionLine] = ()
+    dimensions: Dimensions | None = None

@@ -1,19 +1,22 @@
 """From a dataset, its embeddings and the rows of its evaluation to what a report says of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.comparison import FigureBlock
 from training.datasets.sample import Dataset
+from training.dimensions import DimensionStudy
 from training.evaluation import DatasetContest, EvaluationRow
 from training.protocols.embedded import normalised
 from training.report.content import (
     Curve,
     CurvePlot,
     DimensionLine,
+    Dimensions,
+    DimensionTable,
     Header,
     RankedEntry,
     RankedLists,
@@ -50,7 +53,7 @@ def gather(
     rows: Sequence[EvaluationRow],
     blocks: Sequence[FigureBlock],
     subject: Subject,
-    dimensions: Sequence[DimensionLine] = (),
+    study: DimensionStudy | None = None,
 ) -> ReportContent:
     """Everything that a report says, ranked lists of the subject's contest.
 
@@ -72,7 +75,7 @@ def gather(
             subject.pattern_maps,
             projected=subject.projected,
         ),
-        dimensions=dimensions,
+        dimensions=None if study is None else dimension_tables(study),
     )
 
 
@@ -138,6 +141,16 @@ def pairs_to_explain(best: Sequence[Ranking], worst: Sequence[Ranking]) -> list[
     """Some queries of either kind, each with the entry that it ranked first."""
     chosen = (*best[:EXPLAINED], *worst[:EXPLAINED])
     return [(ranking.query, int(ranking.entries[0])) for ranking in chosen]
+
+
+def dimension_tables(study: DimensionStudy) -> Dimensions:
+    """A table for each protocol of a study, in its order."""
+    tables: dict[str, list[DimensionLine]] = {}
+    for each in study.rows:
+        line = DimensionLine(each.dimension, each.vector_bytes, each.kept, asdict(each.row.mean))
+        tables.setdefault(each.row.protocol, []).append(line)
+    found = (DimensionTable(protocol, tuple(lines)) for protocol, lines in tables.items())
+    return Dimensions(tuple(found), study.left_out)
 
 
 def _similarity(

@@ -4,7 +4,7 @@ Colours are classes that the page's style defines, so that a drawing follows lig
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from training.report.markup import Markup, element
@@ -31,16 +31,21 @@ class Axes:
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     def frame(
-        self, x_ticks: Sequence[float], y_ticks: Sequence[float], x_label: str, y_label: str
+        self,
+        x_ticks: Sequence[float],
+        y_ticks: Sequence[float],
+        x_label: str,
+        y_label: str,
+        x_name: Callable[[float], str] = "{:g}".format,
     ) -> list[Markup]:
-        """Grid lines with their values, and what the axes mean."""
+        """Grid lines with their values (`x_name` writes those below), and what the axes mean."""
         parts = []
         for value in y_ticks:
             parts.append(self._rule(self.x_range[0], value, self.x_range[1], value))
             parts.append(_text(LEFT - 6, self.y(value) + 4, f"{value:g}", "end"))
         for value in x_ticks:
             parts.append(self._rule(value, self.y_range[0], value, self.y_range[1]))
-            parts.append(_text(self.x(value), HEIGHT - BOTTOM + 15, f"{value:g}", "middle"))
+            parts.append(_text(self.x(value), HEIGHT - BOTTOM + 15, x_name(value), "middle"))
         parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, "middle"))
         middle = (TOP + HEIGHT - BOTTOM) / 2
         turned = f"rotate(-90 11 {middle:g})"

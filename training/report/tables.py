@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from training.comparison import FigureBlock, FigureLine
-from training.report.content import DimensionLine
+from training.report.content import DimensionTable
 from training.report.markup import Markup, element
 
 COLUMNS = {
@@ -14,6 +14,7 @@ COLUMNS = {
     "mAP": "mAP",
     "mINP": "mINP",
 }
+DIMENSION_COLUMNS = ("rank1", "mAP", "mINP")
 ABSENT = "\N{EN DASH}"
 
 
@@ -30,22 +31,19 @@ def figure_table(block: FigureBlock) -> Markup:
     )
 
 
-def dimension_table(lines: Sequence[DimensionLine]) -> Markup:
+def dimension_table(table: DimensionTable) -> Markup:
     """Figures by the number of dimensions that embeddings are shortened to."""
-    shown = [name for name in COLUMNS if any(name in line.figures for line in lines)]
-    head = [element("th", "dimensions", scope="col")]
-    head += [element("th", COLUMNS[name], scope="col") for name in shown]
-    rows = [
-        element(
-            "tr",
-            element("th", line.dimensions, scope="row"),
-            *(element("td", _value(line.figures, name)) for name in shown),
-        )
-        for line in lines
-    ]
+    titles = ("dimensions", "bytes", "kept (%)", *(COLUMNS[name] for name in DIMENSION_COLUMNS))
+    rows = []
+    for line in table.lines:
+        cells = [f"{line.vector_bytes:,}", f"{100 * line.kept:.1f}"]
+        cells += [_value(line.figures, name) for name in DIMENSION_COLUMNS]
+        name = element("th", f"{line.dimension:,}", scope="row")
+        rows.append(element("tr", name, *(element("td", cell) for cell in cells)))
     return element(
         "table",
-        element("thead", element("tr", *head)),
+        element("caption", table.protocol),
+        element("thead", element("tr", *(element("th", title, scope="col") for title in titles))),
         element("tbody", *rows),
         class_="dimensions",
     )

@@ -12,6 +12,8 @@ from training.report.content import (
     Curve,
     CurvePlot,
     DimensionLine,
+    Dimensions,
+    DimensionTable,
     Header,
     PatternComparison,
     PatternPanel,
@@ -83,9 +85,17 @@ def content(**changes: object) -> ReportContent:
         "histograms": [histogram()],
         "ranked": RankedLists("which gallery", (ranked,), (ranked,)),
         "patterns": [comparison()],
-        "dimensions": [
-            DimensionLine("64", {"rank1": 60.4}),
-            DimensionLine("full", {"rank1": 71.3}),
-        ],
+        "dimensions": Dimensions(
+            (
+                DimensionTable(
+                    "SYSU-MM01 all search, 1-shot",
+                    (
+                        DimensionLine(64, 128, 0.512, {"rank1": 60.4, "mAP": 50.0, "mINP": 40.0}),
+                        DimensionLine(256, 512, 1.0, {"rank1": 71.3, "mAP": 60.0, "mINP": 50.0}),
+                    ),
+                ),
+            ),
+            ("512 dimensions: the embedding has 256",),
+        ),
     }
     return ReportContent(**(parts | changes))  # type: ignore[arg-type]

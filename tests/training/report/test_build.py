@@ -102,9 +102,16 @@ def test_a_projected_model_has_maps_without_shares() -> None:
     assert [figure.text for figure in patterns.all("figure")][1:] == ["pattern 1", "pattern 2"]
 
 
-def test_dimensions_are_a_table() -> None:
-    rows = section(read_page(build_report(content())), "dimensions").all("tbody")[0].all("tr")
-    assert [row.text for row in rows] == ["64 60.4", "full 71.3"]
+def test_dimensions_are_a_table_and_a_chart() -> None:
+    dimensions = section(read_page(build_report(content())), "dimensions")
+    rows = dimensions.all("tbody")[0].all("tr")
+    assert [row.text for row in rows] == [
+        "64 128 51.2 60.4 50.0 40.0", "256 512 100.0 71.3 60.0 50.0",
+    ]  # fmt: skip
+    assert "512 dimensions: the embedding has 256" in dimensions.text
+    assert [path.attributes["class"] for path in dimensions.all("path")] == [
+        "line series0", "line series1",
+    ]  # fmt: skip
 
 
 def test_pictures_are_inside_and_are_those_that_were_passed() -> None:
