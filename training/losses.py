@@ -18,7 +18,9 @@ class CenterCluster(NamedTuple):
     push: Tensor
 
 
-def center_cluster(features: Tensor, labels: Tensor, margin: float) -> CenterCluster:
+def center_cluster(
+    features: Tensor, labels: Tensor, margin: float, *, every: int | None = None
+) -> CenterCluster:
     """Pull samples to their identity's centre and push centres apart by a hinge.
 
     `pull` is the mean distance of a sample to its centre. `push` is the mean over identities of
@@ -29,9 +31,10 @@ def center_cluster(features: Tensor, labels: Tensor, margin: float) -> CenterClu
     Args:
         features: (N, D), before the BN neck.
         labels: (N,) int64, in any order.
+        every: take the identities of rows 0, `every`, 2 `every`, ... instead of all of them, as
+            the reference does: the same in a batch that is grouped, and not in another.
 
-    Source: equation 10; layers/loss/local_center_loss.py, commit f57fd5c, which takes every k-th
-    row for an identity and so needs grouped batches.
+    Source: equation 10; layers/loss/local_center_loss.py, commit f57fd5c.
     """
     _, group, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     sums = features.new_zeros(len(counts), features.shape[1]).index_add(0, group, features)
@@ -42,17 +45,18 @@ def center_cluster(features: Tensor, labels: Tensor, margin: float) -> CenterClu
     distances = _pairwise(centers)
     others = counts.expand(len(counts), -1).clone().fill_diagonal_(0).to(features.dtype)
     hinge = (margin - distances).clamp(min=0.0)
-    push = ((hinge * others).sum(1) / others.sum(1)).mean()
+    of_identity = (hinge * others).sum(1) / others.sum(1)
+    push = of_identity.mean() if every is None else of_identity[group[::every]].mean()
     return CenterCluster(pull, push)
 
 
-def separation(pattern_maps: Tensor) -> Tensor:
-    """Overlap of the pattern maps of an image: products of pairs, summed over pixels.
-
-    Divided by images x pairs, not by pixels, so its size grows with the image.
+def separation(pattern_maps: Tensor, *, sum_pixels: bool = True) -> Tensor:
+    """Overlap of the pattern maps of an image: products of pairs, a mean over images and pairs.
 
     Args:
         pattern_maps: (N, P, h, w) in [0, 1].
+        sum_pixels: add the products of all pixels up, as the reference does, so that the loss
+            grows with the image; else their mean.
 
     Source: equation 5; models/baseline.py, commit f57fd5c.
     """
@@ -61,7 +65,8 @@ def separation(pattern_maps: Tensor) -> Tensor:
         return pattern_maps.new_zeros(())
     flat = pattern_maps.flatten(2)
     overlap = torch.bmm(flat, flat.transpose(1, 2)).triu(diagonal=1)
-    return overlap.sum() / (batch * patterns * (patterns - 1) / 2)
+    pairs = batch * patterns * (patterns - 1) / 2
+    return overlap.sum() / (pairs if sum_pixels else pairs * flat.shape[2])
 
 
 def mutual_mean_learning(own_logits: Tensor, mean_logits: Tensor, *, own_is_target: bool) -> Tensor:

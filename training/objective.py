@@ -15,16 +15,19 @@ def objective(
     infrared: Tensor,
     heads: IdentityHeads,
     config: LossConfig,
+    *,
     mean_rate: float,
+    images_per_person: int,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of all losses of one training step, and its unweighted parts.
 
-    Moves the mean classifiers by `mean_rate` before the mutual term, inside the step, as the
-    reference does. Computed in float32 whatever the network ran in.
+    Moves the mean classifiers by `mean_rate`, before the mutual term or after it as the recipe
+    says. Computed in float32 whatever the network ran in.
 
     Args:
         labels: (N,) int64, 0 .. identities - 1.
         infrared: (N,) bool.
+        images_per_person: K, how many rows of one identity stand together.
 
     Returns:
         The total (scalar) and `identity`, `contrast`, `center_cluster`, `separation`,
@@ -41,11 +44,18 @@ def objective(
         parts["contrast"] = contrast(embedding, labels, config.contrast_temperature)
         total = total + config.contrast * parts["contrast"]
     if config.center_cluster > 0:
-        cluster = center_cluster(features.pooled.float(), labels, config.center_margin)
+        cluster = center_cluster(
+            features.pooled.float(),
+            labels,
+            config.center_margin,
+            every=images_per_person if config.center_every_kth_row else None,
+        )
         parts["center_cluster"] = cluster.pull + cluster.push
         total = total + config.center_cluster * parts["center_cluster"]
     if config.separation > 0:
-        parts["separation"] = separation(features.pattern_maps.float())
+        parts["separation"] = separation(
+            features.pattern_maps.float(), sum_pixels=config.separation_sums_pixels
+        )
         total = total + config.separation * parts["separation"]
     if config.mutual_learning:
         total = total + _modality_terms(
@@ -74,7 +84,8 @@ def _modality_terms(
     parts: dict[str, Tensor],
 ) -> Tensor:
     """The modality-specific cross-entropies and the mutual term; adds them to `parts`."""
-    heads.update_means(rate)
+    if config.mean_moves_first:
+        heads.update_means(rate)
     logits = heads.modality_logits(embedding, labels, infrared)
     split = logits.visible_rows
     visible = functional.cross_entropy(logits.own[:split], logits.labels[:split])
@@ -82,6 +93,8 @@ def _modality_terms(
     mutual = mutual_mean_learning(
         logits.own, logits.other_mean, own_is_target=config.mutual_own_is_target
     )
+    if not config.mean_moves_first:
+        heads.update_means(rate)
     parts |= {"identity_visible": visible, "identity_infrared": thermal, "mutual": mutual}
     times = 2 if config.modality_identity_twice else 1
     return times * config.modality_identity * (visible + thermal) + config.mutual * mutual

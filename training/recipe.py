@@ -7,7 +7,7 @@ are errors. Knows no torch.
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,10 +21,14 @@ class _Section(BaseModel):
 
 
 class BatchConfig(_Section):
-    """P identities and K images of each, half of them infrared."""
+    """P identities and K images of each, half of them infrared; on each device.
+
+    `sampling` is `balanced` (no identity is dropped) or `reference` (as the authors draw).
+    """
 
     persons: int = Field(ge=2)
     images_per_person: int = Field(ge=2, multiple_of=2)
+    sampling: Literal["balanced", "reference"] = "balanced"
 
 
 class OptimizerConfig(_Section):
@@ -47,7 +51,8 @@ class ScheduleConfig(_Section):
     """Steps divide the rate by ten after each milestone (epochs); cosine falls to zero.
 
     The first `half_size_epochs` train on images of half the height and width, at a quarter of
-    the cost.
+    the cost. `average_decay` is the share that the running average of the weights keeps at each
+    step; the average is what validates and serves. 0 is none.
     """
 
     epochs: int = Field(ge=1)
@@ -55,13 +60,24 @@ class ScheduleConfig(_Section):
     milestones: tuple[int, ...] = ()
     warmup_epochs: float = Field(ge=0, default=0.0)
     half_size_epochs: int = Field(ge=0, default=0)
+    average_decay: float = Field(ge=0, lt=1, default=0.0)
 
 
 class LossConfig(_Section):
-    """Weights of the parts, and the reference's deviations as options.
+    """Weights of the parts, and the reference's deviations from its paper as options.
 
     A weight of 0 switches a part off. `contrast` is not MPANet's: it gives a network that starts
-    from nothing something to learn at once.
+    from nothing something to learn at once. The deviations, each true where the reference's:
+
+    - `modality_identity_twice`: the modality-specific cross-entropies are added a second time.
+    - `mutual_own_is_target`: in the mutual term the modality's own prediction is the target and
+      carries the gradient.
+    - `mean_rate_decays`: the mean classifiers' rate falls from epoch 100 on.
+    - `mean_moves_first`: they move inside the step, before the mutual term; else after it.
+    - `separation_sums_pixels`: overlap is summed over pixels, and grows with the image; else the
+      mean over pixels.
+    - `center_every_kth_row`: one row in K stands for an identity, right only where the batch is
+      grouped; else identities are found by their labels.
     """
 
     label_smoothing: float = Field(ge=0, lt=1, default=0.0)
@@ -70,7 +86,9 @@ class LossConfig(_Section):
     contrast_temperature: float = Field(gt=0, default=0.1)
     center_cluster: float = Field(ge=0, default=1.0)
     center_margin: float = Field(ge=0, default=0.7)
+    center_every_kth_row: bool = True
     separation: float = Field(ge=0, default=0.5)
+    separation_sums_pixels: bool = True
     mutual_learning: bool = True
     modality_identity: float = Field(ge=0, default=0.5)
     modality_identity_twice: bool = True
@@ -78,6 +96,7 @@ class LossConfig(_Section):
     mutual_own_is_target: bool = True
     mean_rate: float = Field(gt=0, le=1, default=0.2)
     mean_rate_decays: bool = True
+    mean_moves_first: bool = True
 
 
 class AugmentationConfig(_Section):
@@ -99,8 +118,11 @@ class AugmentationConfig(_Section):
 class TrainingConfig(_Section):
     """A whole recipe: the network and how it is taught.
 
-    `colour_blind` writes weights that answer a coloured image as its grey one: for recipes whose
-    augmentation shows the network decoloured images.
+    `initialise` is `imagenet` (torchvision's weights of the backbone), `none`, or a file of
+    weights: torchvision's format for the backbone, a checkpoint of ours or a published one for all
+    of the network. `compile` hands the network to torch.compile. `colour_blind` writes weights that
+    answer a coloured image as its grey one: for recipes whose augmentation shows the network
+    decoloured images.
     """
 
     network: MPANetConfig
@@ -110,12 +132,22 @@ class TrainingConfig(_Section):
     schedule: ScheduleConfig
     losses: LossConfig = LossConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    initialise: str = "none"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     channels_last: bool = True
+    compile: bool = False
     colour_blind: bool = False
     validate_every: int = Field(ge=1, default=1)
     train_on_validation: bool = False
     drop_incomplete_identities: bool = False
+
+    @model_validator(mode="after")
+    def _projection_is_an_artifacts(self) -> "TrainingConfig":
+        if self.network.projected_dim is not None:
+            raise ValueError(
+                "network.projected_dim belongs to an artifact: mpanet export --project fits it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _milestones_need_steps(self) -> "TrainingConfig":
@@ -127,14 +159,14 @@ class TrainingConfig(_Section):
 def load_recipe(name_or_path: str) -> TrainingConfig:
     """Read a recipe by the name of a bundled one or by the path of a TOML file.
 
+    A recipe may start with `extends = "NAME"`: what it does not say, the bundled recipe NAME says.
+
     Raises:
         RecipeError: no such recipe, not TOML, an unknown key or an ill-typed value.
     """
-    text, source = _read(name_or_path)
+    tables, source = _tables(name_or_path)
     try:
-        return TrainingConfig.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{source}: not TOML: {error}") from error
+        return TrainingConfig.model_validate(tables)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc']) or 'recipe'}: {fault['msg']}"
@@ -152,6 +184,33 @@ def bundled_recipes() -> list[str]:
 def recipe_name(name_or_path: str) -> str:
     """The name by which a run and its artifact call the recipe."""
     return Path(name_or_path).stem
+
+
+def _tables(name_or_path: str) -> tuple[dict[str, Any], str]:
+    """The recipe's tables, laid over those of the recipe that it extends; how to call it."""
+    text, source = _read(name_or_path)
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source}: not TOML: {error}") from error
+    base = tables.pop("extends", None)
+    if base is None:
+        return tables, source
+    if base not in bundled_recipes() or base == name_or_path:
+        raise RecipeError(
+            f"{source}: extends: expected one of {', '.join(bundled_recipes())}, got {base!r}"
+        )
+    return _laid_over(_tables(base)[0], tables), source
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both tables as one; where both name a value, the upper one's holds."""
+    return below | {
+        key: _laid_over(below[key], value)
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+        else value
+        for key, value in above.items()
+    }
 
 
 def _read(name_or_path: str) -> tuple[str, str]:

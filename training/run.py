@@ -1,14 +1,17 @@
 """A training run: its directory, the Lightning trainer around the module, start and resume.
 
 The directory holds `run.json` (recipe as resolved, dataset, seed, commit, environment),
-`metrics.csv`, `last.ckpt` after every epoch and `best.ckpt` by validation mAP.
+`metrics.csv`, `tensorboard/`, `last.ckpt` after every epoch and `best.ckpt` by validation mAP.
 """
 
 import hashlib
 import json
 import logging
+import os
 import platform
+import shutil
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,18 +23,24 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import DataLoader, TensorDataset
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 
-from training.data import TrainingData, batches, load_training_data
+from model.durable_files import write_durably
+from model.network.mpanet import MPANet
+from training.batch_source import BatchSource
+from training.checkpoints import BEST, LAST, DurableCheckpoints, keep_best, keep_last
+from training.data import TrainingData, load_training_data
 from training.datasets.sample import Dataset
+from training.epoch_log import EpochLog
 from training.errors import RunError
+from training.initialisation import initialise
 from training.module import MPANetModule
 from training.progress import RunProgress
 from training.recipe import TrainingConfig
 
-LAST, BEST, RECORD = "last.ckpt", "best.ckpt", "run.json"
+RECORD, METRICS, TENSORBOARD = "run.json", "metrics.csv", "tensorboard"
+PIXELS = ".pixels"  # several processes map one copy of the decoded images
 PACKAGES = ("mpanet", "torch", "torchvision", "lightning", "numpy", "pillow")
 
 
@@ -54,32 +63,48 @@ def train(
     recipe: str,
     seed: int,
     resume: bool = False,
+    devices: int = 1,
     progress: bool = True,
 ) -> RunResult:
     """Run a recipe on a dataset from its start, or from `last.ckpt` with `resume`.
 
+    With several `devices`, one process each: every one takes its own batches of P x K, so that a
+    step sees `devices` times as many identities and an epoch has so many fewer steps.
+
     Raises:
-        RunError: `out` holds a run and `resume` was not asked for, or holds none that fits.
+        RunError: `out` holds a run and `resume` was not asked for, or holds none that fits; the
+            weights to start from do not fit; a checkpoint cannot be written; too many devices.
         DatasetError: the one report of what is wrong with the files.
         KeyboardInterrupt: stopped by hand; `last.ckpt` is that of the last whole epoch.
     """
-    record = _record(dataset, config, recipe, seed)
-    _check_directory(out, record, resume)
-    data = load_training_data(dataset, config, progress=progress)
+    record = _record(dataset, config, recipe, seed, devices)
+    before = _check_directory(out, record, resume)
     lightning.seed_everything(seed, verbose=False)
+    network = MPANet(config.network)
+    if not resume:
+        initialise(network, config.initialise)
+    shared = out / PIXELS if devices > 1 else None
+    data = load_training_data(dataset, config, progress=progress, shared=shared)
     module = MPANetModule(
         config,
+        network=network,
         identities=data.identities,
         validation=data.validation,
         seed=seed,
         source={"recipe": recipe, "commit": record["commit"], "seed": seed},
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     began = time.monotonic()
     with _quiet_lightning():
-        trainer = _trainer(config, data, out, progress)
-        _fit(trainer, module, data, config, seed, out / LAST if resume else None)
+        trainer = _trainer(config, data, out, devices, progress)
+        if trainer.is_global_zero:
+            if progress:
+                print(*data.report.lines(), sep="\n", file=sys.stderr)
+            _write_record(out, record if before is None else _resumed(before, record))
+        try:
+            _fit(trainer, module, data, config, seed, out / LAST if resume else None)
+        finally:
+            if shared is not None and trainer.is_global_zero:
+                shutil.rmtree(shared, ignore_errors=True)
     return _result(trainer, out, (time.monotonic() - began) / 60)
 
 
@@ -96,16 +121,17 @@ def resolve_precision(config: TrainingConfig) -> str:
 
 
 def _trainer(
-    config: TrainingConfig, data: TrainingData, out: Path, progress: bool
+    config: TrainingConfig, data: TrainingData, out: Path, devices: int, progress: bool
 ) -> lightning.Trainer:
-    callbacks: list[Callback] = [_keep_last(out)]
+    callbacks: list[Callback] = [EpochLog(out / METRICS), keep_last(out)]
     if _validates(data):
-        callbacks.append(_keep_best(out))
+        callbacks.append(keep_best(out))
     if progress:
         callbacks.append(RunProgress())
     return lightning.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=devices,
+        strategy=_strategy(config, devices),
         precision=resolve_precision(config),  # type: ignore[arg-type]
         max_epochs=config.schedule.epochs,
         gradient_clip_val=config.optimizer.gradient_clip or None,
@@ -113,11 +139,21 @@ def _trainer(
         num_sanity_val_steps=0,
         limit_val_batches=1 if _validates(data) else 0,
         callbacks=callbacks,
-        logger=CSVLogger(out, name="", version=""),
+        plugins=[DurableCheckpoints()],
+        logger=TensorBoardLogger(out, name="", version=TENSORBOARD),
         log_every_n_steps=1,
         enable_progress_bar=False,
         enable_model_summary=False,
+        use_distributed_sampler=False,  # ours gives each device its own batches
+        reload_dataloaders_every_n_epochs=1,  # an epoch's length may differ from the last one's
     )
+
+
+def _strategy(config: TrainingConfig, devices: int) -> str:
+    """One process a device; without mutual learning the modality classifiers have no gradient."""
+    if devices == 1:
+        return "auto"
+    return "ddp" if config.losses.mutual_learning else "ddp_find_unused_parameters_true"
 
 
 def _fit(
@@ -128,8 +164,9 @@ def _fit(
     seed: int,
     checkpoint: Path | None,
 ) -> None:
+    source = BatchSource(data.train, config, seed)
     try:
-        trainer.fit(module, batches(data.train, config, seed), once(), ckpt_path=checkpoint)
+        trainer.fit(module, datamodule=source, ckpt_path=checkpoint)
     except SystemExit:
         if trainer.interrupted:  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt from None
@@ -150,59 +187,45 @@ def _quiet_lightning() -> Iterator[None]:
         yield
 
 
-def once() -> DataLoader[Any]:
-    """One empty batch: the module validates over its own pixels, once."""
-    return DataLoader(TensorDataset(torch.zeros(1)))
-
-
-def _keep_last(out: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=out,
-        filename=Path(LAST).stem,
-        every_n_epochs=1,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-
-
-def _keep_best(out: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=out,
-        filename=Path(BEST).stem,
-        monitor="val_mAP",
-        mode="max",
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
-
-
 def _validates(data: TrainingData) -> bool:
     infrared = data.validation.infrared
     return bool(infrared.any() and not infrared.all())
 
 
-def _check_directory(out: Path, record: dict[str, Any], resume: bool) -> None:
+def _check_directory(out: Path, record: dict[str, Any], resume: bool) -> dict[str, Any] | None:
+    """The record of the run that is resumed; None for a new one."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; expected a folder for the run")
     if not resume:
         if (out / LAST).exists():
             raise RunError(f"{out} holds a run already: --resume goes on with it, or name another")
-        return
+        return None
     if not (out / LAST).is_file():
         raise RunError(f"{out / LAST}: nothing to resume")
     try:
-        before = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{out / RECORD}: cannot be read: {error}") from error
-    for key in ("config", "seed", "dataset", "samples"):
-        if before.get(key) != record[key]:
+        before: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        same = {"config": _taught(before["config"]) == _taught(record["config"])}
+        same |= {key: before.get(key) == record[key] for key in ("seed", "dataset", "samples")}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise RunError(f"{out / RECORD}: cannot be read: {error!r}") from error
+    for key, is_same in same.items():
+        if not is_same:
             raise RunError(f"{out}: the run was started with another {key}; it cannot be resumed")
+    return before
 
 
-def _record(dataset: Dataset, config: TrainingConfig, recipe: str, seed: int) -> dict[str, Any]:
+def _taught(config: dict[str, Any]) -> dict[str, Any]:
+    """A recipe but for where the weights started: a resumed run has its own."""
+    return {key: value for key, value in config.items() if key != "initialise"}
+
+
+def _record(
+    dataset: Dataset, config: TrainingConfig, recipe: str, seed: int, devices: int
+) -> dict[str, Any]:
     return {
         "recipe": recipe,
         "config": config.model_dump(mode="json"),
+        "initialise_sha256": _file_hash(Path(config.initialise)),
         "dataset": dataset.name,
         "data": str(dataset.root),
         "samples": _samples_hash(dataset),
@@ -211,9 +234,34 @@ def _record(dataset: Dataset, config: TrainingConfig, recipe: str, seed: int) ->
         "environment": {
             "python": platform.python_version(),
             "machine": platform.machine(),
+            "precision": resolve_precision(config),
+            "devices": devices,
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             **{name: metadata.version(name) for name in PACKAGES},
         },
     }
+
+
+def _resumed(before: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """The record of the run as it was started, and where it was taken up again."""
+    again = {key: record[key] for key in ("commit", "environment")}
+    return before | {"resumed": [*before.get("resumed", []), again]}
+
+
+def _file_hash(path: Path) -> str | None:
+    if not path.is_file():
+        return None  # `imagenet`, `none`; that a file is missing is said where it is read
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_record(out: Path, record: dict[str, Any]) -> None:
+    text = json.dumps(record, indent=2) + "\n"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_durably(out / RECORD, lambda file: file.write(text.encode()))
+    except OSError as error:
+        raise RunError(f"{out}: the run cannot be written: {error.strerror}") from error
 
 
 def _samples_hash(dataset: Dataset) -> str:
@@ -222,9 +270,8 @@ def _samples_hash(dataset: Dataset) -> str:
     for split in (dataset.train, dataset.validation):
         for sample in split:
             name = sample.path.relative_to(dataset.root).as_posix()
-            digest.update(
-                f"{name}\0{sample.person_id}\0{sample.camera_id}\0{sample.modality}\n".encode()
-            )
+            digest.update(os.fsencode(name))
+            digest.update(f"\0{sample.person_id}\0{sample.camera_id}\0{sample.modality}\n".encode())
         digest.update(b"\0")
     return digest.hexdigest()
 

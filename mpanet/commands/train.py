@@ -9,13 +9,23 @@ from mpanet.errors import CommandError, reported
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mpanet train`."""
-    parser.add_argument("--dataset", required=True, choices=["sysu-mm01", "regdb", "manifest"])
+    parser.add_argument(
+        "--dataset", required=True, choices=["sysu-mm01", "regdb", "llcm", "manifest"]
+    )
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="its folder")
     parser.add_argument(
         "--recipe", required=True, metavar="NAME", help="a bundled recipe, or a .toml file"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the run's folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--init",
+        metavar="WHAT",
+        help="start from `imagenet`, `none` or a file of weights (default: as the recipe says)",
+    )
+    parser.add_argument(
+        "--devices", type=_devices, default=1, metavar="N", help="processes, one a GPU (default 1)"
+    )
     parser.add_argument(
         "--seed", type=_seed, default=0, help="of weights, batches and augmentation"
     )
@@ -30,16 +40,25 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _devices(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
+    return int(text)
+
+
 def run(args: argparse.Namespace) -> int:
     """Run `mpanet train`."""
-    from training.datasets.readers import read_dataset
+    from training.datasets.readers import survey_dataset
     from training.errors import TrainingError
     from training.recipe import load_recipe, recipe_name
 
     with reported(TrainingError):
         config = load_recipe(args.recipe)
-        dataset = read_dataset(args.dataset, args.data, split=args.split)
-        from training.run import LAST, train
+        if args.init is not None:
+            config = config.model_copy(update={"initialise": args.init})
+        dataset = survey_dataset(args.dataset, args.data, split=args.split)
+        from training.checkpoints import LAST
+        from training.run import train
 
         try:
             result = train(
@@ -49,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
                 recipe=recipe_name(args.recipe),
                 seed=args.seed,
                 resume=args.resume,
+                devices=args.devices,
             )
         except KeyboardInterrupt:
             kept = (args.out / LAST).exists()

@@ -1,6 +1,7 @@
 """The losses, and one whole training step, against the reference implementation."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from model.config import MPANetConfig
-from model.network.mpanet import MPANet
+from model.network.mpanet import Features, MPANet
 from tests.golden.reference_weights import generator, tensor
 from training.heads import IdentityHeads
 from training.losses import center_cluster, contrast, mutual_mean_learning, separation
@@ -111,6 +112,93 @@ def test_modality_cross_entropy_is_added_twice_only_when_asked() -> None:
     assert totals[0] - totals[1] == pytest.approx(once, rel=1e-5)
 
 
+def test_mean_classifiers_move_before_the_mutual_term_or_after_it() -> None:
+    """The mutual term of one step sees moved means, or those that the step began with."""
+    features, labels = torch.randn(4, 3), torch.tensor([0, 0, 1, 1])
+    infrared = torch.tensor([False, True, False, True])
+    network = Features(features, features, torch.zeros(4, 0, 1, 1))
+    found: dict[bool, float] = {}
+    expected: dict[bool, float] = {}
+    for first in (True, False):
+        torch.manual_seed(1)
+        heads = IdentityHeads(3, 2)
+        heads.mean_visible += torch.randn(2, 3)
+        own = [heads.visible_classifier.weight, heads.infrared_classifier.weight]
+        means = [heads.mean_visible.clone(), heads.mean_infrared.clone()]
+        moved = [0.8 * mean + 0.2 * weight for mean, weight in zip(means, own, strict=True)]
+        config = LossConfig(mean_moves_first=first, center_cluster=0, separation=0)
+        _, parts = objective(
+            network, labels, infrared, heads, config, mean_rate=0.2, images_per_person=2
+        )
+        found[first] = float(parts["mutual"])
+        visible, thermal = moved if first else means
+        other = torch.stack(
+            [
+                row @ (visible if dark else thermal).T
+                for row, dark in zip(features, infrared, strict=True)
+            ]
+        )
+        mine = torch.stack(
+            [
+                row @ (own[1] if dark else own[0]).T
+                for row, dark in zip(features, infrared, strict=True)
+            ]
+        )
+        log_mine, log_other = functional.log_softmax(mine, 1), functional.log_softmax(other, 1)
+        expected[first] = float(
+            (log_mine.exp() * (log_mine - log_other)).sum().detach() / len(features)
+        )
+        for mean, value in zip((heads.mean_visible, heads.mean_infrared), moved, strict=True):
+            torch.testing.assert_close(mean, value.detach())  # moved by the end of the step
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found[True] != pytest.approx(found[False], rel=1e-3)
+
+
+def test_separation_is_summed_over_pixels_or_their_mean() -> None:
+    maps = torch.full((2, 3, 4, 5), 0.5)
+    assert float(separation(maps)) == pytest.approx(0.25 * 4 * 5)
+    assert float(separation(maps, sum_pixels=False)) == pytest.approx(0.25)
+    sums, means = (
+        _step(LossConfig(separation_sums_pixels=sums))[1]["separation"] for sums in (True, False)
+    )
+    assert sums == pytest.approx(4 * means, rel=1e-5)  # maps of 2 x 2
+
+
+def test_every_kth_row_stands_for_an_identity_only_in_a_grouped_batch() -> None:
+    """Rows 0 and 2 of two identities: both in a grouped batch, twice the first in an ungrouped."""
+    features = torch.tensor([[0.0], [0.0], [3.0], [3.0], [9.0], [9.0]])
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    ungrouped = torch.tensor([0, 2, 1, 3, 4, 5])
+    # Hinges at margin 10: centres 0-1 seven, 0-2 one, 1-2 four; of each identity (4, 5.5, 2.5).
+    whole = center_cluster(features, labels, 10.0).push
+    grouped = center_cluster(features, labels, 10.0, every=2).push
+    kth = center_cluster(features[ungrouped], labels[ungrouped], 10.0, every=2).push
+    assert float(whole) == pytest.approx(4.0)
+    assert float(grouped) == pytest.approx(4.0)
+    assert float(kth) == pytest.approx((4.0 + 4.0 + 2.5) / 3)  # rows 0, 2 and 4: ids 0, 0 and 2
+
+
+def test_the_recipe_chooses_how_identities_are_found() -> None:
+    order = [0, 2, 1, 3, 4, 5, 6, 7]
+    values = {
+        kth: _step(LossConfig(center_every_kth_row=kth, center_margin=20.0), order)[1][
+            "center_cluster"
+        ]
+        for kth in (True, False)
+    }
+    assert values[True] != pytest.approx(values[False], rel=1e-4)
+
+
+@pytest.mark.parametrize("own_is_target", [True, False])
+def test_the_recipe_chooses_the_target_of_the_mutual_term(own_is_target: bool) -> None:
+    own, mean = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    p, q = (torch.softmax(logits, 1) for logits in (own, mean))
+    target, other = (p, q) if own_is_target else (q, p)
+    expected = float((target * (target / other).log()).sum())
+    found = mutual_mean_learning(own, mean, own_is_target=own_is_target)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
 def test_training_step_agrees_with_the_reference() -> None:
     """Total, parts, gradient norms and mean classifiers of epoch 1.
 
@@ -130,7 +218,8 @@ def test_training_step_agrees_with_the_reference() -> None:
         infrared,
         heads,
         config,
-        mean_rate(config, epoch=1),
+        mean_rate=mean_rate(config, epoch=1),
+        images_per_person=4,
     )
     torch.autograd.backward(total)
 
@@ -159,7 +248,7 @@ def _reference_network() -> tuple[MPANet, IdentityHeads]:
     on the CPU leaves both with the values of the mean: the golden step was taken from there.
     """
     network = MPANet(MPANetConfig(backbone="resnet50", image_size=(96, 48), num_patterns=6))
-    heads = IdentityHeads(network.config.embedding_dim, 10)
+    heads = IdentityHeads(network.config.feature_dim, 10)
     with torch.no_grad():
         for name, value in network.state_dict().items():
             value.copy_(torch.from_numpy(tensor("public", name, tuple(value.shape))))
@@ -175,13 +264,17 @@ def _reference_network() -> tuple[MPANet, IdentityHeads]:
     return network, heads
 
 
-def _step(config: LossConfig) -> tuple[float, dict[str, float]]:
-    """One objective of random features; the same for every config."""
+def _step(config: LossConfig, order: Sequence[int] = range(8)) -> tuple[float, dict[str, float]]:
+    """One objective of random features; the same for every config, but for the order of rows."""
     torch.manual_seed(0)
     network = MPANet(MPANetConfig(backbone="resnet18", image_size=(32, 32), num_patterns=2))
-    heads = IdentityHeads(network.config.embedding_dim, 4)
-    images = torch.randn(8, 3, 32, 32)
-    labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
-    infrared = torch.tensor([False, True] * 4)
-    total, parts = objective(network(images), labels, infrared, heads, config, 0.2)
+    heads = IdentityHeads(network.config.feature_dim, 4)
+    heads.mean_visible += 0.5 * torch.randn(heads.mean_visible.shape)
+    images = torch.randn(8, 3, 32, 32)[list(order)]
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])[list(order)]
+    infrared = torch.tensor([False, True] * 4)[list(order)]
+    features = network(images)
+    total, parts = objective(
+        features, labels, infrared, heads, config, mean_rate=0.2, images_per_person=2
+    )
     return float(total.detach()), {name: float(part) for name, part in parts.items()}

@@ -29,13 +29,17 @@ def _write(folder: Path, text: str) -> str:
 
 
 def test_every_bundled_recipe_reads() -> None:
-    assert {"demo", "mpanet"} <= set(bundled_recipes())
+    assert set(bundled_recipes()) == {
+        "demo", "mpanet", "mpanet-llcm", "mpanet-plus", "mpanet-regdb", "mpanet-sysu",
+    }  # fmt: skip
     for name in bundled_recipes():
         load_recipe(name)
 
 
-def test_recipe_mpanet_is_what_the_reference_runs() -> None:
-    config = load_recipe("mpanet")
+@pytest.mark.parametrize("name", ["mpanet", "mpanet-sysu", "mpanet-llcm"])
+def test_recipe_mpanet_is_what_the_reference_runs(name: str) -> None:
+    """configs/SYSU.yml and configs/default, commit f57fd5c, and every slip of its code."""
+    config = load_recipe(name)
     losses = config.losses
     assert (config.network.backbone, config.network.image_size) == ("resnet50", (384, 128))
     assert (config.batch.persons, config.batch.images_per_person) == (16, 8)
@@ -46,6 +50,54 @@ def test_recipe_mpanet_is_what_the_reference_runs() -> None:
     assert losses.mean_rate_decays
     assert (losses.mutual, losses.modality_identity, losses.separation) == (2.5, 0.5, 0.5)
     assert (losses.center_margin, losses.mean_rate) == (0.7, 0.2)
+    assert losses.mean_moves_first
+    assert losses.separation_sums_pixels
+    assert losses.center_every_kth_row
+    assert (losses.contrast, losses.label_smoothing) == (0, 0)
+    assert config.batch.sampling == "reference"
+    assert config.initialise == "imagenet"
+    assert config.drop_incomplete_identities
+    assert config.train_on_validation
+    assert (config.schedule.warmup_epochs, config.schedule.average_decay) == (0, 0)
+    assert (config.augmentation.visible_grey, config.augmentation.visible_channel) == (0, 0)
+
+
+def test_recipe_for_regdb_differs_where_the_authors_settings_do() -> None:
+    """configs/RegDB.yml, commit f57fd5c."""
+    sysu, regdb = load_recipe("mpanet-sysu"), load_recipe("mpanet-regdb")
+    assert regdb.network.image_size == (256, 128)
+    assert (regdb.batch.persons, regdb.batch.images_per_person) == (12, 10)
+    assert regdb.schedule.milestones == (110,)
+    assert regdb.losses == sysu.losses
+    assert regdb.augmentation == sysu.augmentation
+    assert regdb.optimizer == sysu.optimizer
+
+
+def test_recipe_plus_has_none_of_the_slips() -> None:
+    losses = load_recipe("mpanet-plus").losses
+    assert not losses.modality_identity_twice
+    assert not losses.center_every_kth_row
+    assert not losses.mutual_own_is_target
+
+
+def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path: Path) -> None:
+    text = 'extends = "mpanet"\n[losses]\nmutual = 1.0\n[schedule]\nmilestones = [3]\n'
+    found, base = load_recipe(_write(tmp_path, text)), load_recipe("mpanet")
+    assert (found.losses.mutual, found.schedule.milestones) == (1.0, (3,))
+    assert found.losses.separation == base.losses.separation
+    assert found.network == base.network
+
+
+@pytest.mark.parametrize("base", ['"mpanet-pluss"', "3", '"mine.toml"'])
+def test_only_a_bundled_recipe_is_extended(base: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"mine\.toml: extends: expected one of demo, mpanet"):
+        load_recipe(_write(tmp_path, f"extends = {base}\n"))
+
+
+def test_a_projection_belongs_to_an_artifact(tmp_path: Path) -> None:
+    text = MINIMAL.replace("num_patterns = 2", "num_patterns = 2\nprojected_dim = 8")
+    with pytest.raises(RecipeError, match="projected_dim"):
+        load_recipe(_write(tmp_path, text))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """Whole training runs on a few flat crops: what they leave behind, and how they go on."""
 
+import hashlib
 import json
+import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from model.network.checkpoint import load_network
+from model.network.checkpoint import load_network, save_network
+from model.network.mpanet import MPANet
 from tests.training.layouts import write_sysu
+from training.data import Batch
 from training.datasets.sample import Dataset
 from training.datasets.sysu_mm01 import read_sysu_mm01
 from training.errors import RunError
@@ -47,15 +52,21 @@ def test_a_run_leaves_weights_that_export_reads_and_a_record_of_itself(
     assert {"loss", "identity", "center_cluster", "separation", "mutual", "val_mAP"} <= set(header)
 
 
-@pytest.mark.parametrize("colour_blind", [False, True])
+@pytest.mark.parametrize(
+    ("colour_blind", "average_decay"), [(False, 0.0), (True, 0.0), (False, 0.5), (True, 0.5)]
+)
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     dataset: Dataset,
     tiny_recipe: TrainingConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     colour_blind: bool,
+    average_decay: float,
 ) -> None:
-    tiny_recipe = tiny_recipe.model_copy(update={"colour_blind": colour_blind})
+    schedule = tiny_recipe.schedule.model_copy(update={"average_decay": average_decay})
+    tiny_recipe = tiny_recipe.model_copy(
+        update={"colour_blind": colour_blind, "schedule": schedule}
+    )
     whole = train(dataset, tiny_recipe, tmp_path / "a", recipe="t", seed=3, progress=False)
 
     from training.module import MPANetModule
@@ -78,6 +89,83 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         assert torch.equal(value, found[name]), name
+    assert (tmp_path / "b" / "metrics.csv").read_text() == (
+        tmp_path / "a" / "metrics.csv"
+    ).read_text()
+    record = json.loads((tmp_path / "b" / "run.json").read_text())
+    assert len(record["resumed"]) == 1
+
+
+def test_the_running_average_is_what_a_checkpoint_serves(
+    dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path
+) -> None:
+    decay = 0.75
+    schedule = tiny_recipe.schedule.model_copy(update={"average_decay": decay})
+    averaged = tiny_recipe.model_copy(update={"schedule": schedule})
+    plain = train(dataset, tiny_recipe, tmp_path / "a", recipe="t", seed=3, progress=False)
+    result = train(dataset, averaged, tmp_path / "b", recipe="t", seed=3, progress=False)
+    served = load_network(result.last).network.state_dict()["bn_neck.weight"]
+    trained = torch.load(result.last, weights_only=True)["mpanet_trained"]["network.bn_neck.weight"]
+    own = load_network(plain.last).network.state_dict()["bn_neck.weight"]
+    assert torch.equal(trained, own)  # averaging does not change what is trained
+    assert not torch.equal(served, own)
+
+
+def test_a_run_starts_from_a_file_and_says_which(
+    dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path
+) -> None:
+    torch.manual_seed(9)
+    given = MPANet(tiny_recipe.network)
+    save_network(tmp_path / "given.ckpt", given)
+    still = tiny_recipe.optimizer.model_copy(update={"learning_rate": 1e-12})
+    recipe = tiny_recipe.model_copy(
+        update={"initialise": str(tmp_path / "given.ckpt"), "optimizer": still}
+    )
+    result = train(dataset, recipe, tmp_path / "run", recipe="t", seed=3, progress=False)
+    found = load_network(result.last).network.backbone.conv1.weight
+    np.testing.assert_allclose(found.detach(), given.backbone.conv1.weight.detach(), atol=1e-9)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    content = (tmp_path / "given.ckpt").read_bytes()
+    assert record["initialise_sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_weights_that_do_not_fit_leave_no_run(
+    dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe.model_copy(update={"initialise": str(tmp_path / "absent.pth")})
+    with pytest.raises(RunError, match=r"absent\.pth, found none"):
+        train(dataset, recipe, tmp_path / "run", recipe="t", seed=0, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_fills_up_keeps_the_last_good_checkpoint(
+    dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operating system itself refuses: a limit on the size of files stands for a full disk."""
+    from training.module import MPANetModule
+
+    step = MPANetModule.training_step
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def full_from_the_second_epoch(module: MPANetModule, batch: Batch, index: int) -> torch.Tensor:
+        if module.current_epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+        return step(module, batch, index)
+
+    monkeypatch.setattr(MPANetModule, "training_step", full_from_the_second_epoch)
+    try:
+        with pytest.raises(RunError, match=r"last\.ckpt: .*EFBIG.*the one before is kept"):
+            train(dataset, tiny_recipe, tmp_path / "run", recipe="t", seed=3, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert kept["epoch"] == 0
+    assert not list((tmp_path / "run").glob(".last*"))
+    monkeypatch.undo()
+    resumed = train(
+        dataset, tiny_recipe, tmp_path / "run", recipe="t", seed=3, resume=True, progress=False
+    )
+    assert torch.load(resumed.last, weights_only=True)["epoch"] == 1
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(
@@ -100,8 +188,9 @@ def test_there_must_be_something_to_resume(
 def test_a_run_is_not_resumed_with_another_recipe_seed_or_training_set(
     dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path, key: str
 ) -> None:
-    record = {"config": tiny_recipe.model_dump(mode="json"), "seed": 0, "dataset": "sysu-mm01"}
-    record[key] = "another"
+    config = tiny_recipe.model_dump(mode="json")
+    record = {"config": config, "seed": 0, "dataset": "sysu-mm01"}
+    record[key] = config | {"precision": "bf16"} if key == "config" else "another"
     (tmp_path / "last.ckpt").write_bytes(b"weights")
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match=f"started with another {key}"):
