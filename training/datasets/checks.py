@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from model.config import Modality
-from training.datasets.problems import SHOWN, Findings, Problem, raise_for
+from training.datasets.problems import SHOWN, Findings, Problem, printable, raise_for
 from training.datasets.sample import Dataset, Sample, person_ids
 from training.errors import DatasetError
 from training.recipe import TrainingConfig
@@ -51,7 +51,7 @@ class CheckReport:
     def lines(self, shown: int = SHOWN) -> list[str]:
         """The report for a person: counts of each split, then errors and remarks, a line each."""
         return [
-            f"{self.dataset.name} in {self.dataset.root}",
+            printable(f"{self.dataset.name} in {self.dataset.root}"),
             *(_counts_line(part, getattr(self.dataset, part)) for part in PARTS),
             *(f"error: {problem.describe(shown)}" for problem in self.errors),
             *(f"remark: {problem.describe(shown)}" for problem in self.remarks),

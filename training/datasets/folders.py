@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from training.datasets.index_files import whole_number
+from training.datasets.names import is_folder, whole_number
 from training.datasets.problems import Findings
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
@@ -15,16 +15,17 @@ def persons_below(camera: Path, findings: Findings) -> list[tuple[int, list[Path
     be listed goes to `findings`.
     """
     found = []
-    for folder in _listed(camera, findings):
+    for folder in listed(camera, findings):
         person_id = whole_number(folder.name)
-        if person_id is None or not folder.is_dir():
+        if person_id is None or not is_folder(folder):
             continue
-        images = _listed(folder, findings)
+        images = listed(folder, findings)
         found.append((person_id, [p for p in images if p.suffix.lower() in IMAGE_SUFFIXES]))
     return found
 
 
-def _listed(folder: Path, findings: Findings) -> list[Path]:
+def listed(folder: Path, findings: Findings) -> list[Path]:
+    """What lies in a folder, by name; a folder that cannot be listed goes to `findings`."""
     try:
         return sorted(folder.iterdir())
     except OSError as error:

@@ -1,15 +1,12 @@
 """The small text files that say which images and ids belong to a split."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from training.datasets.names import below, whole_number
 from training.datasets.problems import Findings
 from training.errors import DatasetError
-
-MAX_DIGITS = 9
-"""Of an id or a label: what a published dataset never needs, and int64 always holds."""
 
 
 def read_index(path: Path) -> str:
@@ -71,21 +68,3 @@ def report_twice(index: Path, images: Iterable[Path], findings: Findings) -> Non
     twice = sorted(image for image, times in Counter(images).items() if times > 1)
     where = [f"{image} ({index.name})" for image in twice]
     findings.error(where, "image listed twice", "images listed twice")
-
-
-def whole_number(text: str) -> int | None:
-    """A number of one to nine digits 0-9; None for anything else."""
-    if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
-        return int(text)
-    return None
-
-
-def below(root: Path, name: str) -> Path | None:
-    """The path of a file named relative to `root`; None where the name leads out of it.
-
-    Every sample lies below its dataset's folder, so that a dataset can be moved and a run can tell
-    whether its files are the same. A symbolic link may bring in another folder.
-    """
-    folder = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118 (links stay links)
-    path = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
-    return root / path.removeprefix(folder) if path.startswith(folder) else None

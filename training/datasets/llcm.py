@@ -15,11 +15,8 @@ from pathlib import Path
 
 from model.config import Modality
 from training.datasets.folders import persons_below
-from training.datasets.index_files import (
-    read_ids,
-    read_label_list,
-    whole_number,
-)
+from training.datasets.index_files import read_ids, read_label_list
+from training.datasets.names import is_folder, whole_number
 from training.datasets.problems import Findings
 from training.datasets.sample import Dataset, Sample, hold_out, present, require_folder, sound
 from training.errors import DatasetError
@@ -31,6 +28,8 @@ CAMERAS = {
     ("test_nir", Modality.INFRARED): (1, 2, 4, 5, 6, 7, 8, 9),
 }
 CAMERA_IN_NAME = re.compile(r"_c(\d{1,3})_")
+UNKNOWN = 0
+"""The camera of a training image whose name has none; training asks for no camera."""
 
 
 def read_llcm(root: Path) -> Dataset:
@@ -49,10 +48,10 @@ def survey_llcm(root: Path) -> Dataset:
     `person_id` is the list's label, a test `person_id` the folder's number: they tell persons apart
     within train and within test only.
 
-    Its errors: index files that are missing or hold something else, images that are missing, listed
-    twice or without a camera in their name, missing test folders, test ids without any image. Its
-    remarks: missing camera folders (the authors' code skips them), test folders of other ids, and
-    training images in folders that bear the number of a test id.
+    Its errors: index files that are missing or hold something else, images that are missing or
+    listed twice, missing test folders, test ids without any image. Its remarks: missing camera
+    folders (the authors' code skips them), test folders of other ids, and training images without a
+    camera in their name or in folders that bear the number of a test id.
 
     Raises:
         DatasetError: there is no such folder.
@@ -71,16 +70,12 @@ def survey_llcm(root: Path) -> Dataset:
 
 def _read_lists(root: Path, findings: Findings) -> tuple[Sample, ...]:
     samples: list[Sample] = []
-    nameless: list[Path] = []
     for name, modality in LISTS:
         for path, label in read_label_list(root / "idx" / name, root, findings):
             camera = CAMERA_IN_NAME.search(path.name)
-            if camera is None:
-                nameless.append(path)
-            else:
-                samples.append(Sample(path, label, int(camera[1]), modality))
-    findings.error(
-        nameless,
+            samples.append(Sample(path, label, int(camera[1]) if camera else UNKNOWN, modality))
+    findings.remark(
+        [sample.path for sample in samples if sample.camera_id == UNKNOWN],
         "training image without its camera in its name (as in ..._c01_...)",
         "training images without their camera in their name (as in ..._c01_...)",
     )
@@ -101,7 +96,7 @@ def _read_test(root: Path, ids: Sequence[int], findings: Findings) -> tuple[Samp
     samples: list[Sample] = []
     strangers: list[Path] = []
     for (folder, modality), cameras in CAMERAS.items():
-        if ids and not (root / folder).is_dir():
+        if ids and not is_folder(root / folder):
             findings.error([root / folder], "missing test folder", "missing test folders")
             continue
         for camera in _present(root / folder, cameras, findings):
@@ -118,9 +113,9 @@ def _read_test(root: Path, ids: Sequence[int], findings: Findings) -> tuple[Samp
 
 
 def _present(folder: Path, cameras: Sequence[int], findings: Findings) -> list[int]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
-    missing = [camera for camera in cameras if not (folder / f"cam{camera}").is_dir()]
+    missing = [camera for camera in cameras if not is_folder(folder / f"cam{camera}")]
     of_all = f"of {len(cameras)} camera folders of {folder.name}"
     where = [f"cam{camera}" for camera in missing]
     findings.remark(where, f"{of_all} is missing", f"{of_all} are missing")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.config import Modality
-from training.datasets.index_files import below
+from training.datasets.names import below
 from training.datasets.problems import Findings
 from training.datasets.sample import Dataset, Sample, hold_out, present, require_folder, sound
 from training.errors import DatasetError

@@ -99,11 +99,14 @@ def _for_each(
             return f"{samples[row].path} ({getattr(error, 'strerror', None) or error})"
         return None
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         results = pool.map(fault, range(len(samples)))
         disable = True if progress is None else None  # None: where stderr is no terminal
         bar = tqdm(results, desc=progress, total=len(samples), disable=disable)
         return unreadable([found for found in bar if found is not None])
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
 
 
 def _decode_to_file(
@@ -115,8 +118,9 @@ def _decode_to_file(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         pixels = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        with partial.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+        if hasattr(os, "posix_fallocate"):
+            with partial.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
         problems = _decode_into(pixels, samples, progress)
         if not problems:
             pixels.flush()

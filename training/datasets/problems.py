@@ -22,10 +22,10 @@ class Problem:
     def describe(self, shown: int = SHOWN) -> str:
         """One line: the fault and the first `shown` places, whatever their names hold."""
         if not self.where:
-            return _printable(self.what)
+            return printable(self.what)
         places = ", ".join(self.where[:shown])
         more = f" and {len(self.where) - shown:,} more" if len(self.where) > shown else ""
-        return _printable(f"{self.what}: {places}{more}")
+        return printable(f"{self.what}: {places}{more}")
 
     def __str__(self) -> str:
         return self.describe()
@@ -56,7 +56,7 @@ def raise_for(root: Path, problems: Sequence[Problem]) -> None:
     """Raise one DatasetError, one line, that lists every problem; nothing where there is none."""
     if problems:
         raise DatasetError(
-            f"{_printable(str(root))}: " + "; ".join(problem.describe() for problem in problems)
+            f"{printable(str(root))}: " + "; ".join(problem.describe() for problem in problems)
         )
 
 
@@ -77,8 +77,8 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def _printable(text: str) -> str:
-    """Escape what would break the line or cannot be encoded: names of files are anything."""
+def printable(text: str) -> str:
+    """Escape what would break a line or cannot be encoded: names of files are anything."""
     if text.isprintable():
         return text
     return "".join(

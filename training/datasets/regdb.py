@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.config import Modality
-from training.datasets.index_files import read_label_list, whole_number
+from training.datasets.folders import listed
+from training.datasets.index_files import read_label_list
+from training.datasets.names import is_folder, whole_number
 from training.datasets.problems import Findings
 from training.datasets.sample import Dataset, Sample, hold_out, present, require_folder, sound
 from training.errors import DatasetError
@@ -109,8 +111,8 @@ def _check_folders(root: Path, samples: Sequence[Sample], findings: Findings) ->
     named = {sample.path.parent for sample in samples}
     strangers = [
         folder
-        for parent in sorted({folder.parent for folder in named if folder.parent != root})
-        for folder in (sorted(parent.iterdir()) if parent.is_dir() else ())
-        if folder.is_dir() and folder not in named and whole_number(folder.name) is not None
+        for parent in sorted({folder.parent for folder in named} - {root})
+        for folder in listed(parent, findings)
+        if folder not in named and whole_number(folder.name) is not None and is_folder(folder)
     ]
     findings.remark(strangers, "folder that no list names", "folders that no list names")

@@ -1,11 +1,11 @@
 """Sample and Dataset: what every reader returns. Knows no layout and opens no image."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.config import Modality
+from training.datasets.names import is_file, is_folder
 from training.datasets.problems import Findings, Problem, raise_for
 from training.errors import DatasetError
 
@@ -50,13 +50,13 @@ def sound(dataset: Dataset) -> Dataset:
 
 def require_folder(root: Path) -> None:
     """Raises: DatasetError if the dataset's folder is not there or cannot be entered."""
-    if not os.path.isdir(root):  # noqa: PTH112 (never raises)
+    if not is_folder(root):
         raise DatasetError(f"{root}: no such dataset folder")
 
 
 def present(samples: Sequence[Sample], what: str, findings: Findings) -> list[Sample]:
     """The samples whose file is there; the others (`what`: images that ...) go to `findings`."""
-    found = [sample for sample in samples if os.path.isfile(sample.path)]  # noqa: PTH113 (see above)
+    found = [sample for sample in samples if is_file(sample.path)]
     missing = {sample.path for sample in samples} - {sample.path for sample in found}
     of_all = f"of {len(samples):,} {what}"
     findings.error(sorted(missing), f"{of_all} is missing", f"{of_all} are missing")

@@ -11,6 +11,7 @@ from pathlib import Path
 from model.config import Modality
 from training.datasets.folders import persons_below
 from training.datasets.index_files import read_ids
+from training.datasets.names import is_folder
 from training.datasets.problems import Findings
 from training.datasets.sample import Dataset, Sample, require_folder, sound
 from training.errors import DatasetError
@@ -63,7 +64,7 @@ def modality_of(camera_id: int) -> Modality:
 
 
 def _present_cameras(root: Path, findings: Findings) -> list[int]:
-    missing = [camera for camera in CAMERAS if not (root / f"cam{camera}").is_dir()]
+    missing = [camera for camera in CAMERAS if not is_folder(root / f"cam{camera}")]
     are_missing = f"of {len(CAMERAS)} camera folders are missing"
     findings.error([f"cam{camera}" for camera in missing], are_missing, are_missing)
     return [camera for camera in CAMERAS if camera not in missing]

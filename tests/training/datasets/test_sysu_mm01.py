@@ -11,6 +11,7 @@ import pytest
 
 from model.config import Modality
 from tests.training.layouts import write_crop, write_sysu
+from training.datasets.pixels import unreadable_images
 from training.datasets.sysu_mm01 import read_sysu_mm01, survey_sysu_mm01
 from training.errors import DatasetError
 
@@ -120,23 +121,49 @@ def test_folders_of_ids_in_no_split_are_remarked(root: Path) -> None:
     assert len(dataset.train) == 2 * 6 * 2
 
 
-def test_a_folder_without_permission_is_named() -> None:
-    with unreadable_folder() as root, as_nobody():
-        errors = [str(problem) for problem in survey_sysu_mm01(root).errors]
-    assert errors == [
-        f"1 folder that cannot be listed: {root}/cam1/0001 (Permission denied)",
-    ]
+@pytest.mark.parametrize(
+    ("folder", "mode", "message"),
+    [
+        (
+            "cam1/0001",
+            0o000,
+            "1 folder that cannot be listed: {root}/cam1/0001 (Permission denied)",
+        ),
+        ("cam1", 0o000, "1 folder that cannot be listed: {root}/cam1 (Permission denied)"),
+        (".", 0o444, "6 of 6 camera folders are missing: cam1, cam2, cam3 and 3 more"),
+        (
+            "exp",
+            0o444,
+            "3 unusable index files: {root}/exp/train_id.txt: cannot be read: [Errno 13]",
+        ),
+    ],
+)
+def test_a_folder_without_permission_is_named(folder: str, mode: int, message: str) -> None:
+    with readable_by_all() as root:
+        (root / folder).chmod(mode)
+        try:
+            with as_nobody():
+                errors = [str(problem) for problem in survey_sysu_mm01(root).errors]
+        finally:
+            (root / folder).chmod(0o755)
+    assert errors[0].startswith(message.format(root=root))
+
+
+def test_an_image_without_permission_is_named() -> None:
+    with readable_by_all() as root:
+        locked = root / "cam1" / "0001" / "0001.jpg"
+        locked.chmod(0)
+        with as_nobody():
+            [problem] = unreadable_images(survey_sysu_mm01(root).train)
+    assert str(problem) == f"1 unreadable image: {locked} (Permission denied)"
 
 
 @contextmanager
-def unreadable_folder() -> Iterator[Path]:
-    """A dataset for all to read, but for one person's folder by one camera."""
+def readable_by_all() -> Iterator[Path]:
+    """A dataset in a folder that everybody may enter (pytest's own is root's alone)."""
     with tempfile.TemporaryDirectory() as parent:
         Path(parent).chmod(0o755)
-        root = write_sysu(Path(parent) / "sysu", train=[1], test=[2], images=1)
-        (root / "cam1" / "0001").chmod(0)
-        yield root
-        (root / "cam1" / "0001").chmod(0o755)
+        yield write_sysu(Path(parent) / "sysu", train=[1], test=[2], images=1)
 
 
 @contextmanager
