@@ -25,6 +25,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from model.durable_files import write_durably
 from model.network.mpanet import MPANet
@@ -46,8 +47,12 @@ PACKAGES = ("mpanet", "torch", "torchvision", "lightning", "numpy", "pillow")
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where a finished run left its weights, what validation said, how long it took."""
+    """Where a finished run left its weights, what validation said, how long it took.
 
+    `rank` is this process's among several; 0 speaks for the run.
+    """
+
+    rank: int
     last: Path
     best: Path | None
     val_rank1: float | None
@@ -77,6 +82,8 @@ def train(
         DatasetError: the one report of what is wrong with the files.
         KeyboardInterrupt: stopped by hand; `last.ckpt` is that of the last whole epoch.
     """
+    progress = progress and rank_zero_only.rank == 0  # Lightning starts the others anew
+    _check_devices(devices)
     record = _record(dataset, config, recipe, seed, devices)
     before = _check_directory(out, record, resume)
     lightning.seed_everything(seed, verbose=False)
@@ -192,6 +199,13 @@ def _validates(data: TrainingData) -> bool:
     return bool(infrared.any() and not infrared.all())
 
 
+def _check_devices(devices: int) -> None:
+    """Without a GPU any number of processes shares the processor."""
+    gpus = torch.cuda.device_count()
+    if gpus and devices > gpus:
+        raise RunError(f"expected at most {gpus} devices, the GPUs of this machine, got {devices}")
+
+
 def _check_directory(out: Path, record: dict[str, Any], resume: bool) -> dict[str, Any] | None:
     """The record of the run that is resumed; None for a new one."""
     if out.exists() and not out.is_dir():
@@ -295,6 +309,7 @@ def _result(trainer: lightning.Trainer, out: Path, minutes: float) -> RunResult:
     figures = trainer.callback_metrics
     rank1, mean = figures.get("val_rank1"), figures.get("val_mAP")
     return RunResult(
+        rank=trainer.global_rank,
         last=out / LAST,
         best=out / BEST if (out / BEST).is_file() else None,
         val_rank1=None if rank1 is None else float(rank1),

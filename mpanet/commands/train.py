@@ -3,8 +3,12 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpanet.errors import CommandError, reported
+
+if TYPE_CHECKING:
+    from training.run import RunResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +82,14 @@ def run(args: argparse.Namespace) -> int:
                 else "interrupted before the first epoch was whole; nothing is kept",
                 exit_code=130,
             ) from None
+    if result.rank == 0:
+        _report(result)
+    return 0
+
+
+def _report(result: "RunResult") -> None:
     if result.val_rank1 is not None:
         print(f"held-out identities: rank-1 {result.val_rank1:.1f} %, mAP {result.val_map:.1f} %")
-    print(f"trained in {result.minutes:.1f} minutes; weights: {result.last}")
-    print(f"next: mpanet export --weights {result.last} --out MODEL_DIR", file=sys.stderr)
-    return 0
+    weights = result.best or result.last
+    print(f"trained in {result.minutes:.1f} minutes; weights: {weights}")
+    print(f"next: mpanet export --weights {weights} --out MODEL_DIR", file=sys.stderr)

@@ -195,3 +195,11 @@ def test_a_run_is_not_resumed_with_another_recipe_seed_or_training_set(
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match=f"started with another {key}"):
         train(dataset, tiny_recipe, tmp_path, recipe="t", seed=0, resume=True, progress=False)
+
+
+def test_more_devices_than_gpus_are_refused(
+    dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(RunError, match="at most 2 devices, the GPUs of this machine, got 3"):
+        train(dataset, tiny_recipe, tmp_path / "run", recipe="t", seed=0, devices=3, progress=False)
