@@ -85,11 +85,11 @@ def _published_line(published: PublishedFigures, ours: EvaluationRow) -> FigureL
 
 
 def _text(block: FigureBlock) -> str:
-    heading = " " * NAME_WIDTH + "".join(f"{name:>12}" for name in COLUMNS)
+    heading = " " * NAME_WIDTH + "".join(f"{name:>14}" for name in COLUMNS)
     lines = [f"{block.protocol}, {block.variant}", heading]
     said = ""
     for line in block.lines:
-        cells = "".join(f"{_cell(line, name):>12}" for name in COLUMNS)
+        cells = "".join(f"{_cell(line, name):>14}" for name in COLUMNS)
         if len(line.name) >= NAME_WIDTH:
             lines += [line.name, f"{'':<{NAME_WIDTH}}{cells}"]
         else:
@@ -103,5 +103,5 @@ def _text(block: FigureBlock) -> str:
 def _cell(line: FigureLine, name: str) -> str:
     if name not in line.figures:
         return "-"
-    spread = f" \N{PLUS-MINUS SIGN}{line.spread[name]:.1f}" if name in line.spread else ""
-    return f"{line.figures[name]:.1f}{spread}"
+    spread = f" \N{PLUS-MINUS SIGN}{line.spread[name]:.2f}" if name in line.spread else ""
+    return f"{line.figures[name]:.2f}{spread}"

@@ -91,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
     from model.encoder import Encoder
     from model.errors import ModelError
     from training.assessment import assessments
-    from training.comparison import text_table
     from training.datasets.sample import require
     from training.errors import TrainingError
 
@@ -111,10 +110,10 @@ def run(args: argparse.Namespace) -> int:
         with Encoder.open(artifact, provider=args.provider) as encoder:
             print(f"model {encoder.model_id} on {encoder.provider} ({encoder.precision})")
             measured = _measure(args, parts, encoder)
-            print(*(f"{note}\n" for note in measured.notes), text_table(measured.blocks), sep="\n")
-            if measured.study is not None:
-                print(f"\n{measured.study.table()}")
-            _write_files(args, measured)
+            try:
+                _print(measured)
+            finally:  # a reader of the figures that left early, as `| head` does, costs no file
+                _write_files(args, measured)
     return 0
 
 
@@ -150,6 +149,14 @@ def _measure(args: argparse.Namespace, parts: "list[Assessment]", encoder: "Enco
     notes = _notes(args)
     blocks = figure_blocks(rows, with_published=RENDERED not in notes)
     return _Measured(encoder, parts[0], embeddings, rows, blocks, study, notes)
+
+
+def _print(measured: _Measured) -> None:
+    from training.comparison import text_table
+
+    print(*(f"{note}\n" for note in measured.notes), text_table(measured.blocks), sep="\n")
+    if measured.study is not None:
+        print(f"\n{measured.study.table()}")
 
 
 def _write_files(args: argparse.Namespace, measured: _Measured) -> None:

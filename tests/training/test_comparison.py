@@ -102,7 +102,7 @@ def test_the_text_names_protocol_variant_and_what_lines_share_once() -> None:
     title, heading, ours, shared, last = plain.splitlines()
     assert title == f"{ALL_SINGLE}, plain"
     assert heading.split() == ["rank1", "rank5", "rank10", "rank20", "mAP", "mINP"]
-    assert ours.split()[:3] == ["model", "62.0", "±2.8"]
+    assert ours.split()[:3] == ["model", "62.00", "±2.83"]
     assert shared == "  3,803 queries; gallery by seeded choice; cosine; mean of 2 trials"
     assert last.split()[0] == "x"
     assert re_ranked.startswith(f"{ALL_SINGLE}, {RE_RANKED}\n")
@@ -111,4 +111,4 @@ def test_the_text_names_protocol_variant_and_what_lines_share_once() -> None:
 def test_figures_that_were_not_published_are_dashes() -> None:
     text = text_table(figure_blocks([row()], with_published=True))
     (paper,) = [line for line in text.splitlines() if line.startswith("MPANet, paper, CVPR 2021")]
-    assert paper.split()[-6:] == ["70.6", "-", "96.2", "98.8", "68.2", "-"]
+    assert paper.split()[-6:] == ["70.58", "-", "96.21", "98.80", "68.24", "-"]

@@ -12,6 +12,8 @@ from training.report.markup import Markup, element
 from training.report.svg import Axes, drawing, ticks
 
 MOST_RANKS = 20
+LABEL_WIDTH = 36
+"""Pixels that a number of five digits takes below an axis, with room around it."""
 SERIES = 6
 """Colours and dashes that the style defines; further curves begin again with the first."""
 
@@ -64,7 +66,7 @@ def dimension_chart(table: DimensionTable) -> Markup:
     lowest = min(min(each) for each in values.values())
     axes = Axes((min(steps) - 0.2, max(steps) + 0.2), (_floor(lowest), 100))
     parts = axes.frame(
-        steps,
+        _apart(steps, axes),
         ticks(*axes.y_range),
         "dimensions",
         "percent",
@@ -75,6 +77,15 @@ def dimension_chart(table: DimensionTable) -> Markup:
     legend = [(f"series{number}", name) for number, name in enumerate(names.values())]
     description = f"Rank-1 and mAP of {table.protocol} by the number of dimensions"
     return _figure(table.protocol, drawing(parts, description), legend)
+
+
+def _apart(steps: Sequence[float], axes: Axes) -> list[float]:
+    """Those of rising steps whose labels do not touch; the last one always."""
+    kept: list[float] = []
+    for step in reversed(steps):
+        if not kept or axes.x(kept[-1]) - axes.x(step) >= LABEL_WIDTH:
+            kept.append(step)
+    return kept[::-1]
 
 
 def _floor(lowest: float) -> float:

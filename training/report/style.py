@@ -25,7 +25,7 @@ font-variant-numeric:tabular-nums}
 caption{text-align:left;font-weight:600;padding:.3em 0}
 caption small{font-weight:400;color:var(--soft)}
 th,td{padding:.3em .5em;text-align:right;vertical-align:top;border-top:1px solid var(--line)}
-thead th{border-top:0;color:var(--soft);font-weight:500}
+thead th{white-space:nowrap;border-top:0;color:var(--soft);font-weight:500}
 th:first-child{text-align:left;font-weight:500}
 th small,td small{display:block;color:var(--soft);font-weight:400;font-size:.8em}
 tr.published{background:var(--tint)}
@@ -80,6 +80,7 @@ table.figures th:first-child{grid-column:1/-1;padding:.3em 0 0}
 table.figures td,table.figures thead th{padding:.2em 0}
 table.figures td,table.figures th:not(:first-child){border-top:0;text-align:left}
 table.figures thead th:first-child{display:none}
+table.figures thead th{font-size:.85em}
 dl{grid-template-columns:1fr}
 dd{margin-bottom:.4em}
 }
@@ -88,6 +89,9 @@ dd{margin-bottom:.4em}
 --right:#00734f;--wrong:#b3261e;--genuine:#0072b2;--impostor:#c4500a;
 --s0:#0072b2;--s1:#c4500a;--s2:#007a5a;--s3:#a3478b;--s4:#6b6f78;--s5:#8a6d00}
 body{max-width:none;padding:0;font-size:10pt;print-color-adjust:exact}
+.crop{width:58px;font-size:6.5pt}
+.crops{gap:6px 4px}
+.pair{width:auto;max-width:90px}
 h2,h3{break-after:avoid}
 }
 """

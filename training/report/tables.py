@@ -63,10 +63,10 @@ def _row(line: FigureLine, detail: str) -> Markup:
     cells = [element("th", line.name, *below_name, scope="row")]
     for name in COLUMNS:
         spread = line.spread.get(name)
-        below = [] if spread is None else [element("small", f"\N{PLUS-MINUS SIGN}{spread:.1f}")]
+        below = [] if spread is None else [element("small", f"\N{PLUS-MINUS SIGN}{spread:.2f}")]
         cells.append(element("td", _value(line.figures, name), *below))
     return element("tr", *cells, class_="published" if line.published else "ours")
 
 
 def _value(figures: Mapping[str, float], name: str) -> str:
-    return f"{figures[name]:.1f}" if name in figures else ABSENT
+    return f"{figures[name]:.2f}" if name in figures else ABSENT

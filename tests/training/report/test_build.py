@@ -38,8 +38,8 @@ def test_figures_stand_in_their_columns_with_their_spread_and_gaps_are_dashes() 
         "rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mINP",
     ]  # fmt: skip
     ours, paper = table.all("tbody")[0].all("tr")
-    assert [cell.text for cell in ours.all("td")] == ["71.2 ±1.4", "–", "–", "–", "68.0", "–"]  # noqa: RUF001
-    assert [cell.text for cell in paper.all("td")] == ["70.6", "–", "–", "–", "68.2", "–"]  # noqa: RUF001
+    assert [cell.text for cell in ours.all("td")] == ["71.25 ±1.36", "–", "–", "–", "68.04", "–"]  # noqa: RUF001
+    assert [cell.text for cell in paper.all("td")] == ["70.58", "–", "–", "–", "68.24", "–"]  # noqa: RUF001
     assert paper.attributes["class"] == "published"
 
 
@@ -49,7 +49,7 @@ def test_re_ranked_figures_have_tables_of_their_own_below_a_heading() -> None:
     assert [caption.split("shot")[1] for caption in captions] == [
         " , plain", " , re-ranked (k1 20)",
     ]  # fmt: skip
-    assert "79.0" not in figures.all("table")[0].text
+    assert "79.00" not in figures.all("table")[0].text
     names = [child.name for child in figures.children if not isinstance(child, str)]
     assert names == ["h2", "p", "table", "h3", "p", "table"]
 
@@ -106,7 +106,7 @@ def test_dimensions_are_a_table_and_a_chart() -> None:
     dimensions = section(read_page(build_report(content())), "dimensions")
     rows = dimensions.all("tbody")[0].all("tr")
     assert [row.text for row in rows] == [
-        "64 128 51.2 60.4 50.0 40.0", "256 512 100.0 71.3 60.0 50.0",
+        "64 128 51.2 60.40 50.00 40.00", "256 512 100.0 71.30 60.00 50.00",
     ]  # fmt: skip
     assert "512 dimensions: the embedding has 256" in dimensions.text
     assert [path.attributes["class"] for path in dimensions.all("path")] == [

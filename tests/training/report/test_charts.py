@@ -5,8 +5,8 @@ import pytest
 
 from model.config import Modality
 from tests.training.report.pages import read_page
-from training.report.charts import histogram_chart, match_chart
-from training.report.content import Curve, CurvePlot
+from training.report.charts import dimension_chart, histogram_chart, match_chart
+from training.report.content import Curve, CurvePlot, DimensionLine, DimensionTable
 from training.report.histograms import EDGES, PairHistogram
 
 
@@ -30,3 +30,13 @@ def test_one_genuine_pair_and_no_impostor_can_be_drawn() -> None:
     page = read_page(chart)
     assert "genuine: 1 pairs, mean 0.51" in page.text
     assert "impostor: 0 pairs" in page.text
+
+
+def test_numbers_of_dimensions_that_would_touch_are_left_out_below_the_axis() -> None:
+    figures = {"rank1": 70.0, "mAP": 60.0, "mINP": 50.0}
+    lengths = (64, 65, 66, 512, 13000, 14336)
+    lines = tuple(DimensionLine(length, 2 * length, 1.0, figures) for length in lengths)
+    page = read_page(dimension_chart(DimensionTable("P", lines)))
+    texts = [text.text for text in page.all("text")]
+    assert [text for text in texts if text in map(str, lengths)] == ["66", "512", "14336"]
+    assert page.all("path", "line")[0].attributes["d"].count("L") == len(lengths) - 1
