@@ -22,9 +22,10 @@ from training.protocols.cross_modality import cross_modality
 from training.protocols.embedded import embedded
 from training.protocols.llcm import llcm
 from training.protocols.permutations import Permutations, load_permutations
-from training.protocols.ranking import Affinity, Outcome, ReRanking, Variant, rank
+from training.protocols.ranking import Outcome, rank
 from training.protocols.regdb import regdb
 from training.protocols.sysu_mm01 import TRIALS, Search, sysu_mm01
+from training.protocols.variants import Affinity, ReRanking, Variant
 
 Sampling = Literal["auto", "published", "seeded"]
 

@@ -18,6 +18,7 @@ from training.protocols.permutations import Permutations, permutation
 Search = Literal["all", "indoor"]
 
 SEARCH_CAMERAS: dict[Search, tuple[int, ...]] = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
+QUERY_CAMERAS = (3, 6)
 TRIALS = 10
 PUBLISHED, SEEDED = "rand_perm_cam.mat", "seeded choice"
 
@@ -40,8 +41,12 @@ def sysu_mm01(
         permutations: of `load_permutations`, or None for Python's seeded choice.
 
     Raises:
-        ProtocolError: nothing to rank, or the permutations do not cover the gallery.
+        ProtocolError: nothing to rank, a query of another camera, or the permutations do not cover
+            the gallery.
     """
+    strange = query.camera_ids[~np.isin(query.camera_ids, QUERY_CAMERAS)]
+    if len(strange):
+        raise ProtocolError(f"a query of camera {strange[0]}: infrared cameras are 3 and 6")
     cameras = SEARCH_CAMERAS[search]
     searched = np.flatnonzero(np.isin(gallery.camera_ids, cameras))
     candidates = gallery.rows(searched)

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from training.errors import ProtocolError
 from training.protocols.contest import Contest, Labels
 from training.protocols.embedded import embedded, fill, normalised, within
-from training.protocols.ranking import Affinity, ReRanking, rank
+from training.protocols.ranking import rank
 from training.protocols.sysu_mm01 import sysu_mm01
+from training.protocols.variants import Affinity, ReRanking
 
 
 def people(seed: int) -> tuple[Contest, NDArray[np.float32], NDArray[np.float32]]:
@@ -72,3 +73,12 @@ def test_embeddings_that_do_not_fit_the_labels_are_refused() -> None:
         rank(contest, embedded(looks[1:], "query"), gallery)
     with pytest.raises(ProtocolError, match="10 dimensions, gallery embeddings 9"):
         rank(contest, query, embedded(np.ascontiguousarray(vectors[:, 1:]), "gallery"))
+
+
+def test_a_gallery_without_the_person_of_any_query_is_refused() -> None:
+    query = Labels(np.array([1]), np.array([3]), np.array([0]))
+    gallery = Labels(np.array([2]), np.array([1]), np.array([1]))
+    contest = sysu_mm01(query, gallery, search="all", shots=1, permutations=None, trials=2)
+    one = embedded(np.ones((1, 2), dtype=np.float32), "query")
+    with pytest.raises(ProtocolError, match="no query has its person in the gallery of trial 1"):
+        rank(contest, one, one)

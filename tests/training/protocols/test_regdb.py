@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from training.errors import ProtocolError
 from training.protocols.contest import Contest, Labels, Measure
 from training.protocols.embedded import embedded
-from training.protocols.ranking import ReRanking, rank
+from training.protocols.ranking import rank
 from training.protocols.regdb import Direction, regdb
+from training.protocols.variants import ReRanking
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

@@ -13,8 +13,9 @@ from training.protocols.contest import Contest, Labels
 from training.protocols.drawing import draw_seeded
 from training.protocols.embedded import embedded
 from training.protocols.permutations import load_permutations
-from training.protocols.ranking import ReRanking, rank
+from training.protocols.ranking import rank
 from training.protocols.sysu_mm01 import Search, draw_published, sysu_mm01
+from training.protocols.variants import ReRanking
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
