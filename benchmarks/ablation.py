@@ -14,6 +14,7 @@ A run that is finished is not repeated, so an interrupted ablation goes on where
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -71,6 +72,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         WITHOUT_PARTS | {"losses": {"separation": 0.0, "mutual_learning": False}},
     ),
     "mpanet": ("mpanet", {}),
+    "mpanet, rates of mpanet-plus": (
+        "mpanet",
+        {
+            "optimizer": {"learning_rate": 1e-3, "head_rate": 0.1},
+            "schedule": {"decay": "cosine", "milestones": []},
+        },
+    ),
     "mpanet-plus": ("mpanet-plus", {}),
 }
 PRETRAINED = "pretrained.pth"
@@ -103,7 +111,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--persons", type=int, default=400, help="to train on")
     parser.add_argument("--test-persons", type=int, default=100, help="to test on")
-    parser.add_argument("--epochs", type=int, default=5, help="of about 100 steps with 400 persons")
+    parser.add_argument("--epochs", type=int, default=4, help="of about 100 steps with 400 persons")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
@@ -234,7 +242,7 @@ def embed(samples: Sequence[Sample], checkpoint: Path) -> NDArray[np.float32]:
 
 def result_file(out: Path, name: str, seed: int) -> Path:
     """Where the figures of a run are kept."""
-    return out / f"{name.replace(' ', '-').replace('+', 'plus')}-seed{seed}.json"
+    return out / f"{re.sub('[^a-z]+', '-', name.replace('+', 'with'))}-seed{seed}.json"
 
 
 def summary(args: argparse.Namespace, jobs: Sequence[tuple[str, int]]) -> dict[str, Any]:

@@ -25,7 +25,6 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from model.durable_files import write_durably
 from model.network.mpanet import MPANet
@@ -82,7 +81,7 @@ def train(
         DatasetError: the one report of what is wrong with the files.
         KeyboardInterrupt: stopped by hand; `last.ckpt` is that of the last whole epoch.
     """
-    progress = progress and rank_zero_only.rank == 0  # Lightning starts the others anew
+    progress = progress and not int(os.environ.get("LOCAL_RANK", 0))  # Lightning started it
     _check_devices(devices)
     record = _record(dataset, config, recipe, seed, devices)
     before = _check_directory(out, record, resume)
