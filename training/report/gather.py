@@ -92,7 +92,7 @@ def similarity_histograms(dataset: Dataset, embeddings: NDArray[np.float32]) -> 
     """Similarities of genuine and impostor pairs of the test split; embeddings (N, D)."""
     persons = np.array([sample.person_id for sample in dataset.test], dtype=np.int64)
     modalities = [sample.modality for sample in dataset.test]
-    return pair_histograms(normalised(embeddings), persons, modalities)
+    return pair_histograms(embeddings, persons, modalities)
 
 
 def rank_first_gallery(

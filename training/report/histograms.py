@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import Modality
+from training.protocols.embedded import normalised
 
 PAIRS = (
     (Modality.INFRARED, Modality.VISIBLE),
@@ -41,7 +42,7 @@ def pair_histograms(
     """Count the pairs of each two modalities by similarity; empty pairs of modalities are left out.
 
     Args:
-        embeddings: (N, D), rows of length 1.
+        embeddings: (N, D); a similarity is the cosine of two rows.
     """
     chosen = {modality: _rows(modalities, modality) for modality in Modality}
     histograms = []
@@ -66,9 +67,9 @@ def _count(
     rows: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> PairHistogram:
     counts = np.zeros((2, len(EDGES) - 1), dtype=np.int64)
-    others = embeddings[rows[1]]
+    others = normalised(embeddings[rows[1]])
     for start, block in _blocks(rows[0]):
-        similarity = embeddings[block] @ others.T
+        similarity = normalised(embeddings[block]) @ others.T
         genuine = person_ids[block][:, None] == person_ids[rows[1]][None, :]
         counted = np.ones_like(genuine)
         if modalities[0] is modalities[1]:

@@ -27,6 +27,7 @@ def test_counts_equal_those_of_a_loop_over_pairs(
 ) -> None:
     monkeypatch.setattr(histograms, "BLOCK", block)
     vectors, persons, modalities = people(40)
+    lengths = np.random.default_rng(1).uniform(0.5, 2, (40, 1)).astype(np.float32)
     expected: dict[tuple[frozenset[Modality], bool], list[int]] = {}
     for one, other in combinations(range(40), 2):
         similarity = float(vectors[one].astype(float) @ vectors[other].astype(float))
@@ -36,7 +37,7 @@ def test_counts_equal_those_of_a_loop_over_pairs(
             bool(persons[one] == persons[other]),
         )
         expected.setdefault(key, [0] * 100)[place] += 1
-    found = pair_histograms(vectors, persons, modalities)
+    found = pair_histograms(lengths * vectors, persons, modalities)
     assert [histogram.modalities for histogram in found] == [(I, V), (V, V), (I, I)]
     for histogram in found:
         kinds = frozenset(histogram.modalities)
