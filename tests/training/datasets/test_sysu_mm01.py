@@ -103,7 +103,9 @@ def test_everything_wrong_is_said_at_once(root: Path) -> None:
     (root / "exp" / "val_id.txt").write_bytes(b"\xff")
     (root / "cam5" / "0001").rename(root / "cam5" / "moved")
     (root / "cam5" / "0001").symlink_to("0001")  # a loop: cannot be listed, and is no folder
-    errors = [str(problem) for problem in survey_sysu_mm01(root).errors]
+    dataset = survey_sysu_mm01(root)
+    errors = [str(problem) for problem in dataset.errors]
+    assert dataset.remarks == ()  # while a list cannot be read, nobody's folder is a stranger's
     assert errors[0] == "1 of 6 camera folders are missing: cam2"
     assert errors[1].startswith(f"1 unusable index file: {root}/exp/val_id.txt: cannot be read")
     assert errors[2:] == ["1 id in both train and test: 9", "1 train id without any image: 8"]
