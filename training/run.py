@@ -72,8 +72,9 @@ def train(
 ) -> RunResult:
     """Run a recipe on a dataset from its start, or from `last.ckpt` with `resume`.
 
-    With several `devices`, one process each: every one takes its own batches of P x K, so that a
-    step sees `devices` times as many identities and an epoch has so many fewer steps.
+    A run that was stopped before its first epoch was whole resumes at its start. With several
+    `devices`, one process each: every one takes its own batches of P x K, so that a step sees
+    `devices` times as many identities and an epoch has so many fewer steps.
 
     Raises:
         RunError: `out` holds a run and `resume` was not asked for, or holds none that fits; the
@@ -87,7 +88,8 @@ def train(
     before = _check_directory(out, record, resume)
     lightning.seed_everything(seed, verbose=False)
     network = MPANet(config.network)
-    if not resume:
+    checkpoint = out / LAST if resume and (out / LAST).is_file() else None
+    if checkpoint is None:
         initialise(network, config.initialise)
     shared = out / PIXELS if devices > 1 else None
     data = load_training_data(dataset, config, progress=progress, shared=shared)
@@ -107,7 +109,7 @@ def train(
                 print(*data.report.lines(), sep="\n", file=sys.stderr)
             _write_record(out, record if before is None else _resumed(before, record))
         try:
-            _fit(trainer, module, data, config, seed, out / LAST if resume else None)
+            _fit(trainer, module, data, config, seed, checkpoint)
         finally:
             if shared is not None and trainer.is_global_zero:
                 shutil.rmtree(shared, ignore_errors=True)
@@ -213,8 +215,8 @@ def _check_directory(out: Path, record: dict[str, Any], resume: bool) -> dict[st
         if (out / LAST).exists():
             raise RunError(f"{out} holds a run already: --resume goes on with it, or name another")
         return None
-    if not (out / LAST).is_file():
-        raise RunError(f"{out / LAST}: nothing to resume")
+    if not (out / LAST).is_file() and not (out / RECORD).is_file():
+        raise RunError(f"{out / LAST}: nothing to resume; without --resume a run starts there")
     try:
         before: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
         same = {"config": _taught(before["config"]) == _taught(record["config"])}

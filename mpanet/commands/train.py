@@ -75,12 +75,9 @@ def run(args: argparse.Namespace) -> int:
                 devices=args.devices,
             )
         except KeyboardInterrupt:
-            kept = (args.out / LAST).exists()
+            kept = "the last whole epoch" if (args.out / LAST).exists() else "no whole epoch yet"
             raise CommandError(
-                f"interrupted; {args.out} keeps the last whole epoch, --resume goes on from there"
-                if kept
-                else "interrupted before the first epoch was whole; nothing is kept",
-                exit_code=130,
+                f"interrupted; {args.out} holds {kept}, --resume goes on from there", exit_code=130
             ) from None
     if result.rank == 0:
         _report(result)

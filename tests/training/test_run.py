@@ -96,6 +96,27 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert len(record["resumed"]) == 1
 
 
+def test_a_run_stopped_in_its_first_epoch_resumes_at_its_start(
+    dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.module import MPANetModule
+
+    whole = train(dataset, tiny_recipe, tmp_path / "a", recipe="t", seed=3, progress=False)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MPANetModule, "training_step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, tiny_recipe, tmp_path / "b", recipe="t", seed=3, progress=False)
+    monkeypatch.undo()
+    resumed = train(
+        dataset, tiny_recipe, tmp_path / "b", recipe="t", seed=3, resume=True, progress=False
+    )
+    expected, found = _weights(whole.last), _weights(resumed.last)
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+
+
 def test_the_running_average_is_what_a_checkpoint_serves(
     dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path
 ) -> None:
