@@ -91,6 +91,7 @@ def test_evaluation_imports_no_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['lightning'] = sys.modules['scipy'] = None;"
         "import training.evaluation, training.artifact_embedding, training.datasets.readers,"
+        " training.assessment, training.comparison, training.report.build, training.report.gather,"
         " training.recipe, mpanet.commands.evaluate, mpanet.commands.train"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
