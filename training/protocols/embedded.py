@@ -33,9 +33,14 @@ class Embedded:
     @property
     def vectors(self) -> NDArray[np.float32]:
         """(N, D)."""
+        return self.gathered(np.empty((len(self), self.source.shape[1]), dtype=np.float32))
+
+    def gathered(self, memory: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, D): a view where rows are consecutive, else copied to the start of `memory`."""
         if len(self) and (np.diff(self.positions) == 1).all():
             return self.source[self.positions[0] : self.positions[-1] + 1]
-        return self.source[self.positions]
+        part = memory[: len(self)]
+        return np.take(self.source, self.positions, axis=0, out=part, mode="clip")
 
     @property
     def lengths(self) -> NDArray[np.float32]:
@@ -76,15 +81,21 @@ def fill(
     """Write `table[rows, columns]`: similarities of some queries to some of the gallery.
 
     Cosine, or the negative squared Euclidean distance: higher is closer. Holds one block of each
-    side, 2,048 and 1,024 embeddings, where rows are not consecutive.
+    side, 2,048 and 1,024 embeddings, and their products.
     """
+    # Blocks are gathered into the same memory again and again: fresh pages cost more than copying.
+    dims = query.source.shape[1]
+    left = np.empty((min(ROWS, len(rows)), dims), dtype=np.float32)
+    right = np.empty((min(COLUMNS, len(columns)), dims), dtype=np.float32)
+    products = np.empty(len(left) * len(right), dtype=np.float32)
     for some in _blocks(rows, ROWS):
         ours = query.rows(some)
-        left = ours.vectors
+        ours_in_place = ours.gathered(left)
         for across in _blocks(columns, COLUMNS):
             theirs = gallery.rows(across)
-            products = left @ theirs.vectors.T
-            table[some[:, None], across] = _measured(products, ours, theirs, measure)
+            block = products[: len(some) * len(across)].reshape(len(some), len(across))
+            np.matmul(ours_in_place, theirs.gathered(right).T, out=block)
+            table[some[:, None], across] = _measured(block, ours, theirs, measure)
 
 
 def within(chosen: Embedded, measure: Measure) -> NDArray[np.float32]:
