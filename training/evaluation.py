@@ -27,6 +27,7 @@ from training.protocols.regdb import regdb
 from training.protocols.sysu_mm01 import TRIALS, Search, sysu_mm01
 from training.protocols.variants import Affinity, ReRanking, Variant
 
+Build = Callable[[Labels, Labels], Contest]
 Sampling = Literal["auto", "published", "seeded"]
 
 COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
@@ -115,40 +116,25 @@ def contests(
     labels = _labels(dataset)
     if dataset.name == "sysu-mm01":
         permutations = _permutations(dataset.root, sampling)
+        sysu = partial(
+            sysu_mm01, search=search, shots=shots, permutations=permutations, trials=trials
+        )
+        return [_between(labels, infrared, sysu)]
+    from_infrared, from_visible = _directions(dataset.name, trials, measure)
+    return [_between(labels, infrared, from_infrared), _between(labels, ~infrared, from_visible)]
 
-        def contest(query: Labels, gallery: Labels) -> Contest:
-            return sysu_mm01(
-                query,
-                gallery,
-                search=search,
-                shots=shots,
-                permutations=permutations,
-                trials=trials,
-            )
 
-        return [_between(labels, infrared, contest)]
-    if dataset.name == "regdb":
-        return [
-            _between(
-                labels,
-                infrared,
-                lambda query, gallery: regdb(
-                    gallery, query, direction="thermal-to-visible", measure=measure
-                ),
-            ),
-            _between(
-                labels,
-                ~infrared,
-                lambda query, gallery: regdb(
-                    query, gallery, direction="visible-to-thermal", measure=measure
-                ),
-            ),
-        ]
-    build = partial(llcm, trials=trials) if dataset.name == "llcm" else cross_modality
-    return [
-        _between(labels, infrared, partial(build, direction="infrared-to-visible")),
-        _between(labels, ~infrared, partial(build, direction="visible-to-infrared")),
-    ]
+def _directions(name: str, trials: int, measure: Measure) -> tuple[Build, Build]:
+    """How a dataset's contest is built from queries and gallery: infrared queries, visible ones."""
+    if name == "regdb":
+        from_thermal = partial(regdb, direction="thermal-to-visible", measure=measure)
+        from_visible = partial(regdb, direction="visible-to-thermal", measure=measure)
+        return lambda query, gallery: from_thermal(gallery, query), from_visible
+    build = partial(llcm, trials=trials) if name == "llcm" else cross_modality
+    return (
+        partial(build, direction="infrared-to-visible"),
+        partial(build, direction="visible-to-infrared"),
+    )
 
 
 def evaluate(
@@ -221,9 +207,7 @@ def table(rows: Sequence[EvaluationRow]) -> str:
     return "\n\n".join("\n".join([title, heading, *lines]) for title, lines in blocks.items())
 
 
-def _between(
-    labels: Labels, is_query: NDArray[np.bool_], build: Callable[[Labels, Labels], Contest]
-) -> DatasetContest:
+def _between(labels: Labels, is_query: NDArray[np.bool_], build: Build) -> DatasetContest:
     query_rows, gallery_rows = np.flatnonzero(is_query), np.flatnonzero(~is_query)
     contest = build(labels.rows(query_rows), labels.rows(gallery_rows))
     return DatasetContest(contest, query_rows, gallery_rows)
