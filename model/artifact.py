@@ -64,6 +64,14 @@ class ModelSource(BaseModel):
     commit: str | None = None
 
 
+@dataclass(frozen=True)
+class ModelFigures:
+    """What a model reached: figures in percent by protocol, and the id that they belong to."""
+
+    model_id: str
+    figures: Mapping[str, Mapping[str, float]]
+
+
 class Manifest(BaseModel):
     """What `manifest.json` says. `metrics`: protocol -> figures; `calibration`: null until made."""
 
@@ -153,21 +161,23 @@ def write_artifact(
     *,
     config: MPANetConfig,
     preprocessing: PreprocessingConfig,
-    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    metrics: ModelFigures | None = None,
     source: ModelSource | None = None,
 ) -> ModelArtifact:
     """Write a new model directory: all of it appears at `directory`, or none.
 
     Raises:
-        ExportError: `directory` exists already, or cannot be written.
+        ExportError: the figures are another model's, `directory` exists already, or it cannot be
+            written.
     """
     onnx_sha256 = hashlib.sha256(onnx).hexdigest()
+    model_id = model_id_of(onnx_sha256, config, preprocessing)
     manifest = Manifest(
-        model_id=model_id_of(onnx_sha256, config, preprocessing),
+        model_id=model_id,
         config=config,
         preprocessing=preprocessing,
         onnx_sha256=onnx_sha256,
-        metrics={protocol: dict(figures) for protocol, figures in (metrics or {}).items()},
+        metrics={} if metrics is None else _figures_of(model_id, metrics),
         created_at=datetime.now(UTC).replace(microsecond=0),
         source=source or ModelSource(),
     )
@@ -185,6 +195,15 @@ def write_artifact(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return ModelArtifact(directory, manifest)
+
+
+def _figures_of(model_id: str, metrics: ModelFigures) -> dict[str, dict[str, float]]:
+    if metrics.model_id != model_id:
+        raise ExportError(
+            f"expected figures of model {model_id}, which this is, got those of model"
+            f" {metrics.model_id}; nothing was written"
+        )
+    return {protocol: dict(figures) for protocol, figures in metrics.figures.items()}
 
 
 def refuse_existing(directory: Path) -> None:

@@ -13,7 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from model.artifact import ModelArtifact, ModelSource, refuse_existing, write_artifact
+from model.artifact import (
+    ModelArtifact,
+    ModelFigures,
+    ModelSource,
+    refuse_existing,
+    write_artifact,
+)
 from model.config import MPANetConfig
 from model.errors import ExportError
 from model.network.graph import ExportedGraph, WeightsPrecision, serialise, trace
@@ -56,7 +62,7 @@ def export_artifact(
     preprocessing: PreprocessingConfig | None = None,
     projection: NDArray[np.float32] | None = None,
     weights_precision: WeightsPrecision = "fp32",
-    metrics: dict[str, dict[str, float]] | None = None,
+    metrics: ModelFigures | None = None,
     source: ModelSource | None = None,
 ) -> tuple[ModelArtifact, Agreement]:
     """Write `network` as a new model directory, after checking the graph against torch.
@@ -67,7 +73,7 @@ def export_artifact(
 
     Raises:
         ExportError: `directory` exists, the projection does not fit the features, the graph
-            disagrees with the network, or is too large.
+            disagrees with the network, or is too large, or the metrics are another model's.
     """
     refuse_existing(directory)
     graph = ExportedGraph(deepcopy(network).float().cpu(), projection).eval()

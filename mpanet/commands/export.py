@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mpanet.errors import CommandError, reported
 
 if TYPE_CHECKING:
+    from model.artifact import ModelFigures
     from model.config import MPANetConfig
     from model.network.checkpoint import LoadedNetwork
     from training.datasets.sample import Sample
@@ -54,7 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         type=Path,
         metavar="FILE",
-        help="what `mpanet evaluate --json FILE` wrote; its figures go into the manifest",
+        help="what `mpanet evaluate --json FILE` wrote of this very model, exported before; its"
+        " figures go into the manifest",
     )
     _configure_projection(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -188,14 +190,16 @@ def _kept(args: argparse.Namespace, projection: "Projection", images: int) -> di
     }
 
 
-def read_metrics(path: Path) -> dict[str, dict[str, float]]:
+def read_metrics(path: Path) -> "ModelFigures":
     """Read the model's figures, in percent, from what `mpanet evaluate --json` wrote.
 
-    Raises: CommandError for a file that it did not write.
+    Raises: CommandError for a file that it did not write, or an old one that names no model.
     """
+    from model.artifact import ModelFigures
+
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        return {
+        figures = {
             f"{report['dataset']}: {row['protocol']}; {row['sampling']}": {
                 name: _percent(row[name]) for name in FIGURES
             }
@@ -206,6 +210,11 @@ def read_metrics(path: Path) -> dict[str, dict[str, float]]:
         raise CommandError(
             f"{path}: expected what `mpanet evaluate --json` writes, got {error!r}"
         ) from error
+    if not isinstance(report.get("model_id"), str):
+        raise CommandError(
+            f"{path}: names no model that its figures belong to; run `mpanet evaluate --json` again"
+        )
+    return ModelFigures(report["model_id"], figures)
 
 
 def _percent(value: object) -> float:

@@ -1,5 +1,6 @@
 """A model directory is whole and as it was written, or refused by the name of the file."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,13 @@ from typing import Any
 import pytest
 
 import mpanet
-from model.artifact import ModelArtifact, ModelSource, write_artifact
+from model.artifact import (
+    ModelArtifact,
+    ModelFigures,
+    ModelSource,
+    model_id_of,
+    write_artifact,
+)
 from model.config import MPANetConfig
 from model.errors import ArtifactError, ExportError
 from model.preprocessing import PreprocessingConfig
@@ -17,12 +24,14 @@ ONNX = b"the bytes of a graph"
 
 
 def written(directory: Path, onnx: bytes = ONNX, config: MPANetConfig = CONFIG) -> ModelArtifact:
+    preprocessing = PreprocessingConfig()
+    model_id = model_id_of(hashlib.sha256(onnx).hexdigest(), config, preprocessing)
     return write_artifact(
         directory,
         onnx,
         config=config,
-        preprocessing=PreprocessingConfig(),
-        metrics={"sysu-mm01 all 1-shot": {"rank1": 70.5}},
+        preprocessing=preprocessing,
+        metrics=ModelFigures(model_id, {"sysu-mm01 all 1-shot": {"rank1": 70.5}}),
         source=ModelSource(recipe="mpanet", commit="abc"),
     )
 
@@ -67,7 +76,21 @@ def test_manifest_has_exactly_the_fields_of_the_contract(tmp_path: Path) -> None
         "num_patterns": 6,
         "embedding_dim": 14336,
     }
+    assert manifest["metrics"] == {"sysu-mm01 all 1-shot": {"rank1": 70.5}}
     assert manifest["source"] == {"recipe": "mpanet", "commit": "abc"}
+
+
+def test_figures_of_another_model_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    ours, other = written(tmp_path / "ours").model_id, "0" * 64
+    with pytest.raises(ExportError, match=f"figures of model {ours}.* got those of model {other}"):
+        write_artifact(
+            tmp_path / "model",
+            ONNX,
+            config=CONFIG,
+            preprocessing=PreprocessingConfig(),
+            metrics=ModelFigures(other, {}),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
 
 def test_a_projected_model_says_the_length_of_its_embedding(tmp_path: Path) -> None:

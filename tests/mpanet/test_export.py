@@ -21,7 +21,8 @@ from training.projection import fit_pca
 FIGURES = Figures(rank1=70.0, rank5=90.0, rank10=95.0, rank20=99.0, mAP=65.5, mINP=50.0)
 
 
-def report(tmp_path: Path) -> Path:
+def report(tmp_path: Path, model_id: str | None = "0" * 64) -> Path:
+    """What `evaluate --json` writes of a model; without an id, what it wrote before it told one."""
     rows = [
         EvaluationRow(
             method, "SYSU-MM01 all search", "seeded choice", "cosine", "plain", 800, (FIGURES,)
@@ -29,14 +30,15 @@ def report(tmp_path: Path) -> Path:
         for method in ("model", "chance")
     ]
     path = tmp_path / "report.json"
-    path.write_text(
-        json.dumps({"dataset": "sysu-mm01", "results": [row.as_json() for row in rows]})
-    )
+    written = {"dataset": "sysu-mm01", "results": [row.as_json() for row in rows]}
+    path.write_text(json.dumps(written | ({} if model_id is None else {"model_id": model_id})))
     return path
 
 
 def test_figures_of_the_model_are_read_and_those_of_baselines_left_out(tmp_path: Path) -> None:
-    assert read_metrics(report(tmp_path)) == {
+    found = read_metrics(report(tmp_path))
+    assert found.model_id == "0" * 64
+    assert found.figures == {
         "sysu-mm01: SYSU-MM01 all search; seeded choice": {
             "rank1": 70.0,
             "rank5": 90.0,
@@ -53,6 +55,19 @@ def test_another_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(CommandError, match=r"other\.json: expected what `mpanet evaluate --json`"):
         read_metrics(path)
+
+
+def test_figures_that_name_no_model_are_one_line_before_the_weights_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = report(tmp_path, model_id=None)
+    out = tmp_path / "model"
+    arguments = ["--weights", "none.pt", "--out", str(out), "--metrics", str(old)]
+    assert main(["export", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "report.json: names no model that its figures belong to" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
 
 
 TRAIN, HELD_OUT, TEST = 24, 4, 6  # images of each split
@@ -109,6 +124,33 @@ def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "model"
     assert main(["export", "--weights", str(weights), "--out", str(out)]) == 0
     return out
+
+
+def exported_with(weights: Path, out: Path, figures: Path) -> int:
+    arguments = ["--weights", str(weights), "--out", str(out), "--metrics", str(figures)]
+    return main(["export", *arguments])
+
+
+def test_figures_of_this_very_model_go_into_its_manifest(
+    weights: Path, whole: Path, tmp_path: Path
+) -> None:
+    model_id = json.loads((whole / "manifest.json").read_text())["model_id"]
+    assert exported_with(weights, tmp_path / "again", report(tmp_path, model_id)) == 0
+    manifest = json.loads((tmp_path / "again" / "manifest.json").read_text())
+    assert manifest["model_id"] == model_id
+    (figures,) = manifest["metrics"].values()
+    assert (figures["rank1"], figures["mAP"]) == (70.0, 65.5)
+
+
+def test_figures_of_another_model_are_one_line_and_nothing_is_written(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = "f" * 64
+    assert exported_with(weights, tmp_path / "model", report(tmp_path, other)) == 2
+    error = capsys.readouterr().err
+    assert f"got those of model {other}" in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
 @pytest.fixture(scope="module")
