@@ -66,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(command.run(args))
     except CommandError as error:
-        print(f"mpanet {args.command}: error: {error}", file=sys.stderr)
+        line = " ".join(str(error).splitlines())  # names of files and keys are anything
+        print(f"mpanet {args.command}: error: {line}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

@@ -7,9 +7,17 @@ are errors. Knows no torch.
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from model.config import MPANetConfig
 from model.preprocessing import PreprocessingConfig
@@ -17,7 +25,7 @@ from training.errors import RecipeError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BatchConfig(_Section):
@@ -57,7 +65,7 @@ class ScheduleConfig(_Section):
 
     epochs: int = Field(ge=1)
     decay: Literal["steps", "cosine"] = "steps"
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     warmup_epochs: float = Field(ge=0, default=0.0)
     half_size_epochs: int = Field(ge=0, default=0)
     average_decay: float = Field(ge=0, lt=1, default=0.0)
@@ -100,7 +108,10 @@ class LossConfig(_Section):
 
 
 class AugmentationConfig(_Section):
-    """Probabilities are per image; those named `visible_` touch visible images only."""
+    """Probabilities are per image; those named `visible_` touch visible images only.
+
+    `erase_area` is the smallest and the largest share of an image that an erasure covers.
+    """
 
     flip: float = Field(ge=0, le=1, default=0.5)
     pad: int = Field(ge=0, default=10)
@@ -113,6 +124,17 @@ class AugmentationConfig(_Section):
     brightness: float = Field(ge=0, lt=1, default=0.0)
     gamma: float = Field(ge=0, lt=1, default=0.0)
     noise: float = Field(ge=0, le=1, default=0.0)
+
+    @field_validator("erase_area")
+    @classmethod
+    def _areas_in_order(cls, erase_area: tuple[float, float]) -> tuple[float, float]:
+        smallest, largest = erase_area
+        if not 0 < smallest <= largest <= 1:
+            raise ValueError(
+                "expected the smallest and the largest share of an image, in (0, 1],"
+                f" got {erase_area}"
+            )
+        return erase_area
 
 
 class TrainingConfig(_Section):
@@ -166,12 +188,10 @@ def load_recipe(name_or_path: str) -> TrainingConfig:
     """
     tables, source = _tables(name_or_path)
     try:
-        return TrainingConfig.model_validate(tables)
+        # Strict: a quoted number is no number, and true is not 1.
+        return TrainingConfig.model_validate(_with_tuples(tables), strict=True)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'recipe'}: {fault['msg']}"
-            for fault in error.errors()
-        )
+        faults = "; ".join(_fault(details) for details in error.errors(include_url=False))
         raise RecipeError(f"{source}: {faults}") from error
 
 
@@ -213,6 +233,24 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _with_tuples(value: Any) -> Any:
+    """TOML's arrays as the tuples that a config holds."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _fault(details: ErrorDetails) -> str:
+    """The key, what was expected and, where that says something, what came."""
+    key = ".".join(str(part) for part in details["loc"]) or "recipe"
+    if details["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if details["type"] in ("value_error", "missing"):
+        return f"{key}: {details['msg'].removeprefix('Value error, ')}"
+    came = "a table" if isinstance(details["input"], dict) else f"{details['input']!r:.80}"
+    return f"{key}: {details['msg']}, got {came}"
+
+
 def _read(name_or_path: str) -> tuple[str, str]:
     if name_or_path in bundled_recipes():
         bundled = resources.files("training") / "recipes" / f"{name_or_path}.toml"
@@ -224,6 +262,6 @@ def _read(name_or_path: str) -> tuple[str, str]:
             f" {', '.join(bundled_recipes())}"
         )
     try:
-        return path.read_text(encoding="utf-8"), str(path)
-    except (OSError, UnicodeDecodeError) as error:
+        return path.read_text(encoding="utf-8-sig"), str(path)
+    except (OSError, ValueError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from error

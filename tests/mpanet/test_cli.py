@@ -66,3 +66,12 @@ def test_missing_module_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "mpanet.commands.demo", raising(error))
     with pytest.raises(ModuleNotFoundError):
         cli.main(["demo"])
+
+
+def test_a_name_with_a_line_break_leaves_the_error_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = CommandError("no key a\nb")
+    monkeypatch.setitem(sys.modules, "mpanet.commands.demo", raising(error))
+    assert cli.main(["demo"]) == 2
+    assert capsys.readouterr().err == "mpanet demo: error: no key a b\n"

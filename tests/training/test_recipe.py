@@ -103,18 +103,43 @@ def test_a_projection_belongs_to_an_artifact(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("warmup = 3\n", "schedule.warmup: Extra inputs"),
-        ("[losses]\ncenter_claster = 1.0\n", "losses.center_claster: Extra inputs"),
+        ("warmup = 3\n", "schedule.warmup: unknown key"),
+        ("[losses]\ncenter_claster = 1.0\n", "losses.center_claster: unknown key"),
         ('[augmentation]\nflip = "often"\n', "augmentation.flip: "),
         ("[augmentation]\nflip = 1.5\n", "augmentation.flip: "),
         ('decay = "cosine"\nmilestones = [1]\n', "milestones belong to decay"),
         ("epochs = ", "not TOML"),
+        ("warmup_epochs = inf\n", r"schedule\.warmup_epochs: .* finite number, got inf"),
+        ("milestones = [0]\n", r"schedule\.milestones\.0: .*, got 0"),
+        ("[augmentation]\nerase_area = [0.4, 0.1]\n", r"augmentation\.erase_area: .*got \(0\.4, "),
+        ("[losses.mutual]\nweight = 1\n", r"losses\.mutual: .*number, got a table"),
     ],
 )
 def test_a_bad_recipe_is_refused_with_file_and_key(tmp_path: Path, more: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message) as caught:
         load_recipe(_write(tmp_path, MINIMAL + more))
     assert "mine.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("epochs = 2", 'epochs = "2"', r"schedule\.epochs: .* integer, got '2'"),
+        ("epochs = 2", "epochs = true", r"schedule\.epochs: .* integer, got True"),
+        ("1e-3", '"1e-3"', r"optimizer\.learning_rate: .* number, got '1e-3'"),
+        ("[64, 32]", '["64", 32]', r"network\.image_size\.0: .* integer, got '64'"),
+        ("[schedule]", "[preprocessing]\nmean = [true, 0, 0]\n[schedule]", "preprocessing.mean.0:"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_though_it_could_be_converted(
+    right: str, wrong: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(_write(tmp_path, MINIMAL.replace(right, wrong)))
+
+
+def test_a_recipe_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert load_recipe(_write(tmp_path, "\ufeff" + MINIMAL)).schedule.epochs == 2
 
 
 def test_odd_images_per_person_are_refused(tmp_path: Path) -> None:
