@@ -18,8 +18,9 @@ import mpanet
 from model.encoder import Encoder
 from training.artifact_embedding import embed_samples
 from training.baselines import BASELINES, Embed
+from training.comparison import figure_blocks, text_table
 from training.datasets.sysu_mm01 import read_sysu_mm01
-from training.evaluation import EvaluationRow, contests, evaluate, table
+from training.evaluation import EvaluationRow, contests, evaluate
 from training.synthetic.write import synthesize
 
 BUNDLED = Path(mpanet.__file__).parent / "demo_model"
@@ -38,7 +39,8 @@ def main() -> None:
             "seeds": {str(seed): [row.as_json() for row in rows] for seed, rows in results.items()},
         }
     for seed, rows in results.items():
-        print(f"\n{args.persons} unseen people, seed {seed}\n{table(rows)}")
+        table = text_table(figure_blocks(rows, with_published=False))
+        print(f"\n{args.persons} unseen people, seed {seed}\n{table}")
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

@@ -6,9 +6,10 @@ One block holds one protocol and one variant: what was re-ranked never stands am
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from training.evaluation import COLUMNS, EvaluationRow
+from training.evaluation import EvaluationRow
 from training.published import PublishedFigures, published_for
 
+COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 NAME_WIDTH = 34
 PLAIN = "plain"
 

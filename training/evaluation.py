@@ -30,7 +30,6 @@ from training.protocols.variants import Affinity, ReRanking, Variant
 Build = Callable[[Labels, Labels], Contest]
 Sampling = Literal["auto", "published", "seeded"]
 
-COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 PERMUTATIONS = Path("exp") / "rand_perm_cam.mat"
 
 
@@ -190,21 +189,6 @@ def over_splits(rows: Sequence[EvaluationRow], splits: str) -> EvaluationRow:
         trials=tuple(trial for row in rows for trial in row.trials),
         cmc=tuple(np.mean([row.cmc[:shortest] for row in rows], axis=0).tolist()),
     )
-
-
-def table(rows: Sequence[EvaluationRow]) -> str:
-    """The rows as text, mean and spread over trials, one block a protocol and variant."""
-    blocks: dict[str, list[str]] = {}
-    for row in rows:
-        title = (
-            f"{row.protocol}, {row.variant}; {row.queries} queries; gallery by {row.sampling};"
-            f" {row.measure}; mean (and spread) of {len(row.trials)}"
-        )
-        mean, std = asdict(row.mean), asdict(row.std)
-        cells = "".join(f"{mean[name]:>8.2f} ({std[name]:4.2f})" for name in COLUMNS)
-        blocks.setdefault(title, []).append(f"{row.method:<18}{cells}")
-    heading = " " * 18 + "".join(f"{name:>8}       " for name in COLUMNS).rstrip()
-    return "\n\n".join("\n".join([title, heading, *lines]) for title, lines in blocks.items())
 
 
 def _between(labels: Labels, is_query: NDArray[np.bool_], build: Build) -> DatasetContest:

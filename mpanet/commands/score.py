@@ -72,8 +72,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run `mpanet score`."""
     from mpanet.embeddings_file import EmbeddingsFile
+    from training.comparison import figure_blocks, text_table
     from training.errors import TrainingError
-    from training.evaluation import row_of, table
+    from training.evaluation import row_of
     from training.protocols.ranking import rank
 
     _check_options(args)
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         contest, query, gallery = _contest(args, file)
         (outcome,) = rank(contest, query, gallery, [_variant(args)], progress=True)
     row = row_of(contest, "embeddings", outcome)
-    print(table([row]))
+    print(text_table(figure_blocks([row], with_published=False)))
     if args.json is not None:
         _write(args.json, json.dumps(row.as_json(), indent=2) + "\n")
     return 0

@@ -8,10 +8,11 @@ import pytest
 from model.config import Modality
 from tests.training.layouts import write_crop, write_sysu
 from training.baselines import Embed, chance, grey_histograms, raw_pixels
+from training.comparison import figure_blocks, text_table
 from training.datasets.sample import Dataset, Sample
 from training.datasets.sysu_mm01 import read_sysu_mm01
 from training.errors import DatasetError
-from training.evaluation import EvaluationRow, contests, evaluate, table
+from training.evaluation import EvaluationRow, contests, evaluate
 from training.protocols.embedded import normalised
 
 
@@ -65,13 +66,12 @@ def test_a_dataset_without_test_persons_is_refused(tmp_path: Path) -> None:
 def test_the_table_names_protocol_sampling_and_method(tmp_path: Path) -> None:
     dataset = read_sysu_mm01(write_sysu(tmp_path, train=[], test=[100, 200]))
     rows = [_row(dataset, name, grey_histograms, trials=2) for name in ("one", "other")]
-    title, heading, *lines = table(rows).splitlines()
-    assert title == (
-        "SYSU-MM01 all search, 1-shot, plain; 8 queries; gallery by seeded choice; cosine;"
-        " mean (and spread) of 2"
-    )
+    blocks = figure_blocks(rows, with_published=False)
+    title, heading, one, shared, other = text_table(blocks).splitlines()
+    assert title == "SYSU-MM01 all search, 1-shot, plain"
     assert heading.split() == ["rank1", "rank5", "rank10", "rank20", "mAP", "mINP"]
-    assert [line.split()[:2] for line in lines] == [["one", "100.00"], ["other", "100.00"]]
+    assert shared == "  8 queries; gallery by seeded choice; cosine; mean of 2 trials"
+    assert [line.split()[:2] for line in (one, other)] == [["one", "100.00"], ["other", "100.00"]]
 
 
 def test_lengths_are_divided_out() -> None:
