@@ -88,7 +88,7 @@ def test_re_ranked_and_affinity_rows_stand_apart_and_never_reach_a_manifest(
         "re-ranked (k1 20, k2 6, lambda 0.3, neighbours from queries only)",
         "affinity (k1 30, k2 6)",
     ]
-    assert len(read_metrics(tmp_path / "figures.json")) == 1
+    assert len(read_metrics(tmp_path / "figures.json").figures) == 1
     titles = [line for line in capsys.readouterr().out.splitlines() if line.startswith("SYSU")]
     assert [title.split(", ", 2)[2].split(" ")[0] for title in titles] == [
         "plain", "re-ranked", "affinity",

@@ -45,7 +45,6 @@ def write_tiny_artifact(directory: Path) -> ModelArtifact:
         network.SerializeToString(),
         config=CONFIG,
         preprocessing=PreprocessingConfig(),
-        metrics={"rendered": {"rank1": 1.0}},
     )
 
 
