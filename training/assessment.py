@@ -26,7 +26,8 @@ from training.evaluation import (
     evaluate,
     over_splits,
 )
-from training.protocols.sysu_mm01 import TRIALS, Search
+from training.protocols.drawing import TRIALS
+from training.protocols.sysu_mm01 import Search
 
 SHOTS = (1, 10)
 EVERY_SETTING: tuple[tuple[Search, int], ...] = tuple(product(get_args(Search), SHOTS))

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from training.evaluation import EvaluationRow
+from training.protocols.variants import PLAIN
 from training.published import PublishedFigures, published_for
 
 COLUMNS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 NAME_WIDTH = 34
-PLAIN = "plain"
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,17 @@ from training.errors import DatasetError
 from training.metrics import Figures, mean_figures, spread_of_figures
 from training.protocols.contest import Contest, Labels, Measure
 from training.protocols.cross_modality import cross_modality
+from training.protocols.drawing import TRIALS
 from training.protocols.embedded import embedded
 from training.protocols.llcm import llcm
-from training.protocols.permutations import Permutations, load_permutations
+from training.protocols.permutations import PERMUTATIONS, Permutations, load_permutations
 from training.protocols.ranking import Outcome, rank
 from training.protocols.regdb import regdb
-from training.protocols.sysu_mm01 import TRIALS, Search, sysu_mm01
+from training.protocols.sysu_mm01 import Search, sysu_mm01
 from training.protocols.variants import Affinity, ReRanking, Variant
 
 Build = Callable[[Labels, Labels], Contest]
 Sampling = Literal["auto", "published", "seeded"]
-
-PERMUTATIONS = Path("exp") / "rand_perm_cam.mat"
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,7 @@ def _image_number(sample: Sample) -> int:
 
 
 def _permutations(root: Path, sampling: Sampling) -> Permutations | None:
-    path = root / PERMUTATIONS
+    path = root / "exp" / PERMUTATIONS
     if sampling == "seeded" or (sampling == "auto" and not path.is_file()):
         return None
     if not path.is_file():

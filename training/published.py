@@ -7,10 +7,11 @@ which traps lie between two published tables.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from training.protocols.drawing import EVERY_IMAGE
+from training.protocols.permutations import PERMUTATIONS
+
 PAPER = "paper, CVPR 2021"
 RE_RUN = "the authors' re-run of 2022, issue 9 of their repository"
-SYSU_SAMPLING = "rand_perm_cam.mat"
-EVERY_IMAGE = "every image"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def _sysu(search: str, shots: int, source: str, *figures: float) -> PublishedFig
         protocol=f"SYSU-MM01 {search} search, {shots}-shot",
         method="MPANet",
         source=source,
-        sampling=SYSU_SAMPLING,
+        sampling=PERMUTATIONS,
         measure="cosine",
         queries=3803,
         figures=dict(zip(names, figures, strict=True)),

@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     from training.assessment import assessments
     from training.datasets.sample import require
     from training.errors import TrainingError
+    from training.protocols.drawing import TRIALS
 
     _check(args)
     with reported(ModelError, TrainingError):
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             args.dataset,
             args.data,
             settings=_settings(args),
-            trials=args.trials or 10,
+            trials=args.trials or TRIALS,
             sampling=args.sampling or "auto",
             splits=args.split or [1],
         )
@@ -217,7 +218,7 @@ def _notes(args: argparse.Namespace) -> list[str]:
 
 def _as_json(args: argparse.Namespace, measured: _Measured) -> dict[str, Any]:
     """`results` are plain rows, which compare with published ones; `apart` are all others."""
-    from training.comparison import PLAIN
+    from training.protocols.variants import PLAIN
 
     rows, study = measured.rows, measured.study
     return {

@@ -112,6 +112,7 @@ def _contest(
     args: argparse.Namespace, file: "EmbeddingsFile"
 ) -> "tuple[Contest, Embedded, Embedded]":
     from training.protocols.cross_modality import cross_modality
+    from training.protocols.drawing import TRIALS
     from training.protocols.llcm import llcm
     from training.protocols.regdb import regdb
     from training.protocols.sysu_mm01 import sysu_mm01
@@ -123,7 +124,7 @@ def _contest(
         measure: Measure = args.measure or "euclidean"
         contest = regdb(ones, others, direction=args.direction, measure=measure)
         return (contest, other, one) if args.direction == DIRECTIONS[0] else (contest, one, other)
-    trials = args.trials or 10
+    trials = args.trials or TRIALS
     if args.protocol == "cross-modality":
         contest = cross_modality(ones, others, direction="query-to-gallery")
     elif args.protocol == "llcm":

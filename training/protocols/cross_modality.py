@@ -4,12 +4,8 @@ Images of the same person by the same camera are skipped: a camera that records 
 once would otherwise find its own moment again.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
 from training.protocols.contest import Contest, Labels
-
-EVERY_IMAGE = "every image"
+from training.protocols.drawing import EVERY_IMAGE, every_image
 
 
 def cross_modality(query: Labels, gallery: Labels, *, direction: str) -> Contest:
@@ -28,8 +24,3 @@ def cross_modality(query: Labels, gallery: Labels, *, direction: str) -> Contest
         gallery=gallery,
         trials=every_image(gallery),
     )
-
-
-def every_image(gallery: Labels) -> tuple[NDArray[np.int64], ...]:
-    """One trial that ranks the whole gallery."""
-    return (np.arange(len(gallery), dtype=np.int64),)

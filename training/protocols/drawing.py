@@ -1,4 +1,4 @@
-"""Galleries drawn by Python's seeded choice, as AGW and its descendants draw them."""
+"""How a trial's gallery is drawn: every image, or Python's seeded choice as AGW draws it."""
 
 import random
 from collections.abc import Sequence
@@ -7,6 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.protocols.contest import Labels
+
+TRIALS = 10  # of every published protocol that draws its galleries
+EVERY_IMAGE, SEEDED = "every image", "seeded choice"
+
+
+def every_image(gallery: Labels) -> tuple[NDArray[np.int64], ...]:
+    """One trial that ranks the whole gallery."""
+    return (np.arange(len(gallery), dtype=np.int64),)
 
 
 def draw_seeded(

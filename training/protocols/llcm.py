@@ -3,10 +3,7 @@
 import numpy as np
 
 from training.protocols.contest import Contest, Labels
-from training.protocols.drawing import draw_seeded
-
-TRIALS = 10
-SEEDED = "seeded choice"
+from training.protocols.drawing import SEEDED, TRIALS, draw_seeded
 
 
 def llcm(query: Labels, gallery: Labels, *, direction: str, trials: int = TRIALS) -> Contest:

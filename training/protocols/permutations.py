@@ -11,6 +11,8 @@ from training.protocols.mat_file import MatFileError, Value, read_mat_file
 Permutations = list[list[NDArray[np.int64]]]
 
 VARIABLE = "rand_perm_cam"
+PERMUTATIONS = "rand_perm_cam.mat"
+"""The file, and what a row calls the sampling by it."""
 
 
 def load_permutations(path: Path) -> Permutations:

@@ -6,7 +6,7 @@ Figures are averaged over the ten splits by whoever has a model for each of them
 from typing import Literal
 
 from training.protocols.contest import Contest, Labels, Measure
-from training.protocols.cross_modality import EVERY_IMAGE, every_image
+from training.protocols.drawing import EVERY_IMAGE, every_image
 
 Direction = Literal["thermal-to-visible", "visible-to-thermal"]
 

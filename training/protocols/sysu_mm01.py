@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from training.errors import ProtocolError
 from training.protocols.contest import Contest, Labels
-from training.protocols.drawing import draw_seeded
-from training.protocols.permutations import Permutations, permutation
+from training.protocols.drawing import SEEDED, TRIALS, draw_seeded
+from training.protocols.permutations import PERMUTATIONS, Permutations, permutation
 
 Search = Literal["all", "indoor"]
 
 SEARCH_CAMERAS: dict[Search, tuple[int, ...]] = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
 QUERY_CAMERAS = (3, 6)
-TRIALS = 10
-PUBLISHED, SEEDED = "rand_perm_cam.mat", "seeded choice"
 
 
 def sysu_mm01(
@@ -58,7 +56,7 @@ def sysu_mm01(
     ]
     return Contest(
         protocol=f"SYSU-MM01 {search} search, {shots}-shot",
-        sampling=SEEDED if permutations is None else PUBLISHED,
+        sampling=SEEDED if permutations is None else PERMUTATIONS,
         measure="cosine",
         ignore="camera 2 for probes of camera 3",
         neighbours="queries_only",

@@ -33,11 +33,13 @@ class Affinity:
 
 Variant = ReRanking | Affinity | None
 
+PLAIN = "plain"
+
 
 def variant_name(contest: Contest, variant: Variant) -> str:
     """The name that a result carries: `plain`, or what was done with every constant of it."""
     if variant is None:
-        return "plain"
+        return PLAIN
     if isinstance(variant, Affinity):
         return f"affinity (k1 {variant.k1}, k2 {variant.k2})"
     source = "queries only" if contest.neighbours == "queries_only" else "queries and gallery"

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from training.comparison import PLAIN, FigureBlock
+from training.comparison import FigureBlock
+from training.protocols.variants import PLAIN
 from training.report.charts import dimension_chart, histogram_chart, match_chart
 from training.report.content import Dimensions, Header, ReportContent
 from training.report.histograms import MOST_IMAGES, PairHistogram
