@@ -1,13 +1,14 @@
 """P x K batches: P identities, K images of each, half of them visible and half infrared.
 
-Pure index arithmetic over labels; opens nothing and knows no torch. Two ways to fill an epoch with
-the same interface: `PKSampler` drops nobody, `ReferenceSampler` draws as the authors' code does.
+Pure index arithmetic over labels; opens nothing and knows no torch. Two ways to fill an epoch:
+`PKSampler` drops nobody, `ReferenceSampler` draws as the authors' code does.
 
 Under several processes every rank walks the same epoch and yields every `world_size`-th batch of
 it, so the ranks together show what one process would. Where the number of batches is not divisible
 the epoch begins anew for the last round: all ranks take the same number of steps.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,17 +17,13 @@ from numpy.typing import NDArray
 from training.errors import DatasetError
 
 Indices = NDArray[np.int64]
+Groups = list[tuple[Indices, Indices]]
 
 
-class PKSampler:
-    """Yields batches of indices, the same for the same (seed, epoch) in every process.
+class Sampler(ABC):
+    """Batches of indices, the same for the same (seed, epoch) in every process.
 
-    Rows of one identity stand together, visible and infrared in turn. An epoch is a plan of visits:
-    an identity is visited once for every K/2 images of its scarcer modality (at least once), never
-    twice in one batch. Batches that cannot be filled with visits that are due are filled with extra
-    visits of other identities, so no identity is ever dropped and the number of batches follows
-    from the counts alone. An identity with fewer than K/2 images of a modality shows some of them
-    twice; any other shows no image twice in a batch, and all of them before one comes again.
+    Rows of one identity stand together, visible and infrared in turn.
 
     Args:
         labels: identity of each sample, (N,) int64; errors name these numbers.
@@ -36,8 +33,8 @@ class PKSampler:
         rank, world_size: which share of each epoch's batches to yield.
 
     Raises:
-        DatasetError: K is odd or larger than any identity can fill without repeating an image, an
-            identity lacks one modality, or there are fewer than P identities.
+        DatasetError: K is odd or larger than any identity can fill without repeating an image,
+            there are fewer than P identities, or as the sampler says.
     """
 
     def __init__(
@@ -56,28 +53,18 @@ class PKSampler:
         self._seed = seed
         self._epoch = 0
         self._rank, self._world_size = rank, world_size
-        people, self._groups = _groups(labels, infrared)
-        lacking = [
-            person
-            for person, (visible, thermal) in zip(people, self._groups, strict=True)
-            if len(visible) == 0 or len(thermal) == 0
-        ]
-        if lacking:
-            raise DatasetError(
-                f"every identity needs images of both modalities; {len(lacking)} lack one,"
-                f" the first is identity {lacking[0]}"
-            )
+        people, self._groups = self._taught(*_groups(labels, infrared))
         _check_persons(persons, len(people))
         _check_images(self._half, people, self._groups)
         self._visits = np.array(
             [
-                max(1, min(len(visible), len(thermal)) // self._half)
-                for visible, thermal in self._groups
+                self._visits_of(person, *own)
+                for person, own in zip(people, self._groups, strict=True)
             ]
         )
 
     def __len__(self) -> int:
-        """Batches that this rank yields in an epoch, known before the first one."""
+        """Batches that this rank yields in the epoch that is set; known before it begins."""
         return -(-self._planned() // self._world_size)
 
     def set_epoch(self, epoch: int) -> None:
@@ -85,25 +72,76 @@ class PKSampler:
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[Indices]:
-        rng = np.random.default_rng((self._seed, self._epoch))
-        images = [
-            (_rounds(visible, self._half, rng), _rounds(thermal, self._half, rng))
-            for visible, thermal in self._groups
-        ]
-        epoch = [
-            np.concatenate([_in_turn(next(images[p][0]), next(images[p][1])) for p in chosen])
-            for chosen in self._plan(rng)
-        ]
         # A generator: Lightning makes the iterator of a resumed run before it sets the epoch.
-        yield from _share(epoch, self._rank, self._world_size)
+        yield from _share(self._batches(self._rng()), self._rank, self._world_size)
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng((self._seed, self._epoch))
+
+    @abstractmethod
+    def _taught(self, people: list[int], groups: Groups) -> tuple[list[int], Groups]:
+        """The identities that an epoch has, each with its visible and infrared rows."""
+
+    @abstractmethod
+    def _visits_of(self, person: int, visible: Indices, thermal: Indices) -> int:
+        """In how many batches of an epoch an identity is due."""
+
+    @abstractmethod
+    def _planned(self) -> int:
+        """Batches of an epoch, of all ranks together."""
+
+    @abstractmethod
+    def _batches(self, rng: np.random.Generator) -> list[Indices]:
+        """Every batch of an epoch."""
+
+
+class PKSampler(Sampler):
+    """Drops nobody.
+
+    An epoch is a plan of visits: an identity is visited once for every K/2 images of its scarcer
+    modality (at least once), never twice in one batch. Batches that cannot be filled with visits
+    that are due are filled with extra visits of other identities, so no identity is ever dropped
+    and the number of batches follows from the counts alone. An identity with fewer than K/2 images
+    of a modality shows some of them twice; any other shows no image twice in a batch, and all of
+    them before one comes again.
+
+    Raises:
+        DatasetError: as every sampler, or an identity lacks one modality.
+    """
+
+    def _taught(self, people: list[int], groups: Groups) -> tuple[list[int], Groups]:
+        lacking = [
+            person
+            for person, (visible, thermal) in zip(people, groups, strict=True)
+            if len(visible) == 0 or len(thermal) == 0
+        ]
+        if lacking:
+            raise DatasetError(
+                f"every identity needs images of both modalities; {len(lacking)} lack one,"
+                f" the first is identity {lacking[0]}"
+            )
+        return people, groups
+
+    def _visits_of(self, person: int, visible: Indices, thermal: Indices) -> int:
+        return max(1, min(len(visible), len(thermal)) // self._half)
 
     def _planned(self) -> int:
         return int(max(self._visits.max(), -(-self._visits.sum() // self._persons)))
 
+    def _batches(self, rng: np.random.Generator) -> list[Indices]:
+        images = [
+            (_rounds(visible, self._half, rng), _rounds(thermal, self._half, rng))
+            for visible, thermal in self._groups
+        ]
+        return [
+            np.concatenate([_in_turn(next(images[p][0]), next(images[p][1])) for p in chosen])
+            for chosen in self._plan(rng)
+        ]
+
     def _plan(self, rng: np.random.Generator) -> Iterator[Indices]:
         """Identities of each batch: those with most visits still due, ties at random.
 
-        Taking the longest queues first meets the bound that `__len__` states.
+        Taking the longest queues first meets the bound that `_planned` states.
         """
         due = self._visits.copy()
         for _ in range(self._planned()):
@@ -113,8 +151,8 @@ class PKSampler:
             yield rng.permutation(chosen)
 
 
-class ReferenceSampler:
-    """Fills an epoch as the authors' RandomIdentitySampler does; interface of `PKSampler`.
+class ReferenceSampler(Sampler):
+    """Fills an epoch as the authors' RandomIdentitySampler does.
 
     Each epoch an identity's richer modality is cut at random to the count of the poorer one, both
     are shuffled and dealt out in chunks of K/2 + K/2; what is left over is not shown. Batches take
@@ -123,63 +161,31 @@ class ReferenceSampler:
     than K/2 images in both modalities fills one chunk by drawing with replacement. Identities
     without infrared are dropped. Seeded, unlike the reference; its crash is an error by name.
 
-    Args and Raises as `PKSampler`, and:
-        DatasetError: an identity has fewer than K/2 images in one modality only.
+    Raises:
+        DatasetError: as every sampler, or an identity has fewer than K/2 images in one modality
+            only.
 
     Source: DoubtedSteam/MPANet, data/sampler.py, commit f57fd5c.
     """
 
-    def __init__(
-        self,
-        labels: Indices,
-        infrared: NDArray[np.bool_],
-        *,
-        persons: int,
-        images_per_person: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self._half = _half(images_per_person)
-        self._persons = persons
-        self._seed = seed
-        self._epoch = 0
-        self._rank, self._world_size = rank, world_size
-        people, groups = _groups(labels, infrared)
+    def _taught(self, people: list[int], groups: Groups) -> tuple[list[int], Groups]:
         seen = [place for place, (_, thermal) in enumerate(groups) if len(thermal)]
-        self._groups = [groups[place] for place in seen]
-        people = [people[place] for place in seen]
-        _check_persons(persons, len(people))
-        _check_images(self._half, people, self._groups)
-        self._chunks = np.array(
-            [
-                _chunks(person, visible, thermal, self._half)
-                for person, (visible, thermal) in zip(people, self._groups, strict=True)
-            ]
-        )
+        return [people[place] for place in seen], [groups[place] for place in seen]
 
-    def __len__(self) -> int:
-        """Batches that this rank yields in the epoch that is set; known before it begins."""
-        return -(-len(self._plan(self._rng())) // self._world_size)
+    def _visits_of(self, person: int, visible: Indices, thermal: Indices) -> int:
+        return _chunks(person, visible, thermal, self._half)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields (Lightning calls this)."""
-        self._epoch = epoch
+    def _planned(self) -> int:
+        return len(self._plan(self._rng()))
 
-    def __iter__(self) -> Iterator[Indices]:
-        rng = self._rng()
+    def _batches(self, rng: np.random.Generator) -> list[Indices]:
         plan = self._plan(rng)
         dealt = [iter(_deal(*group, self._half, rng)) for group in self._groups]
-        epoch = [np.concatenate([next(dealt[person]) for person in chosen]) for chosen in plan]
-        # A generator: Lightning makes the iterator of a resumed run before it sets the epoch.
-        yield from _share(epoch, self._rank, self._world_size)
-
-    def _rng(self) -> np.random.Generator:
-        return np.random.default_rng((self._seed, self._epoch))
+        return [np.concatenate([next(dealt[person]) for person in chosen]) for chosen in plan]
 
     def _plan(self, rng: np.random.Generator) -> list[Indices]:
         """Identities of each batch, drawn first of all: the length needs no images."""
-        left = self._chunks.copy()
+        left = self._visits.copy()
         plan = []
         while len(available := np.flatnonzero(left)) >= self._persons:
             chosen = rng.choice(available, self._persons, replace=False)
@@ -188,7 +194,7 @@ class ReferenceSampler:
         return plan
 
 
-SAMPLERS: dict[str, type[PKSampler] | type[ReferenceSampler]] = {
+SAMPLERS: dict[str, type[Sampler]] = {
     "balanced": PKSampler,
     "reference": ReferenceSampler,
 }
@@ -201,9 +207,7 @@ def _half(images_per_person: int) -> int:
     return images_per_person // 2
 
 
-def _groups(
-    labels: Indices, infrared: NDArray[np.bool_]
-) -> tuple[list[int], list[tuple[Indices, Indices]]]:
+def _groups(labels: Indices, infrared: NDArray[np.bool_]) -> tuple[list[int], Groups]:
     """The identities, ascending, and each one's visible and infrared rows."""
     order = np.argsort(labels, kind="stable")
     people, first = np.unique(labels[order], return_index=True)
@@ -216,9 +220,7 @@ def _check_persons(persons: int, found: int) -> None:
         raise DatasetError(f"a batch holds {persons} identities, the training set has {found}")
 
 
-def _check_images(
-    half: int, people: Sequence[int], groups: Sequence[tuple[Indices, Indices]]
-) -> None:
+def _check_images(half: int, people: Sequence[int], groups: Groups) -> None:
     """Refuse a K that no identity fills with K/2 different images of each modality."""
     fillable = [min(len(visible), len(thermal)) for visible, thermal in groups]
     largest = int(np.argmax(fillable))

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from training.errors import DatasetError
-from training.sampler import PKSampler, ReferenceSampler
+from training.sampler import PKSampler, ReferenceSampler, Sampler
 
 PERSONS, IMAGES = 3, 4
 HALF = IMAGES // 2
 
 Labelled = tuple[NDArray[np.int64], NDArray[np.bool_]]
-Sampler = PKSampler | ReferenceSampler
 Make = Callable[..., Sampler]
 
 
