@@ -1,32 +1,25 @@
 """A training run: its directory, the Lightning trainer around the module, start and resume.
 
-The directory holds `run.json` (recipe as resolved, dataset, seed, commit, environment),
-`metrics.csv`, `tensorboard/`, `last.ckpt` after every epoch and `best.ckpt` by validation mAP.
+The directory holds `run.json` (`training.run_record`), `metrics.csv`, `tensorboard/`, `last.ckpt`
+after every epoch and `best.ckpt` by validation mAP.
 """
 
-import hashlib
-import json
 import logging
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from model.durable_files import write_durably
 from model.network.mpanet import MPANet
 from training.batch_source import BatchSource
 from training.checkpoints import BEST, LAST, DurableCheckpoints, keep_best, keep_last
@@ -38,10 +31,10 @@ from training.initialisation import initialise
 from training.module import MPANetModule
 from training.progress import RunProgress
 from training.recipe import TrainingConfig
+from training.run_record import record_before, record_of, resumed, write_record
 
-RECORD, METRICS, TENSORBOARD = "run.json", "metrics.csv", "tensorboard"
+METRICS, TENSORBOARD = "metrics.csv", "tensorboard"
 PIXELS = ".pixels"  # several processes map one copy of the decoded images
-PACKAGES = ("mpanet", "torch", "torchvision", "lightning", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -84,8 +77,11 @@ def train(
     """
     progress = progress and not int(os.environ.get("LOCAL_RANK", 0))  # Lightning started it
     _check_devices(devices)
-    record = _record(dataset, config, recipe, seed, devices)
-    before = _check_directory(out, record, resume)
+    record = record_of(
+        dataset, config, recipe=recipe, seed=seed, precision=resolve_precision(config),
+        devices=devices,
+    )  # fmt: skip
+    before = record_before(out, record, resume=resume)
     lightning.seed_everything(seed, verbose=False)
     network = MPANet(config.network)
     checkpoint = out / LAST if resume and (out / LAST).is_file() else None
@@ -107,7 +103,7 @@ def train(
         if trainer.is_global_zero:
             if progress:
                 print(*data.report.lines(), sep="\n", file=sys.stderr)
-            _write_record(out, record if before is None else _resumed(before, record))
+            write_record(out, record if before is None else resumed(before, record))
         try:
             _fit(trainer, module, data, config, seed, checkpoint)
         finally:
@@ -205,105 +201,6 @@ def _check_devices(devices: int) -> None:
     gpus = torch.cuda.device_count()
     if gpus and devices > gpus:
         raise RunError(f"expected at most {gpus} devices, the GPUs of this machine, got {devices}")
-
-
-def _check_directory(out: Path, record: dict[str, Any], resume: bool) -> dict[str, Any] | None:
-    """The record of the run that is resumed; None for a new one."""
-    if out.exists() and not out.is_dir():
-        raise RunError(f"{out} is a file; expected a folder for the run")
-    if not resume:
-        if (out / LAST).exists():
-            raise RunError(f"{out} holds a run already: --resume goes on with it, or name another")
-        return None
-    if not (out / LAST).is_file() and not (out / RECORD).is_file():
-        raise RunError(f"{out / LAST}: nothing to resume; without --resume a run starts there")
-    try:
-        before: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        same = {"config": _taught(before["config"]) == _taught(record["config"])}
-        same |= {key: before.get(key) == record[key] for key in ("seed", "dataset", "samples")}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RunError(f"{out / RECORD}: cannot be read: {error!r}") from error
-    for key, is_same in same.items():
-        if not is_same:
-            raise RunError(f"{out}: the run was started with another {key}; it cannot be resumed")
-    return before
-
-
-def _taught(config: dict[str, Any]) -> dict[str, Any]:
-    """A recipe but for where the weights started: a resumed run has its own."""
-    return {key: value for key, value in config.items() if key != "initialise"}
-
-
-def _record(
-    dataset: Dataset, config: TrainingConfig, recipe: str, seed: int, devices: int
-) -> dict[str, Any]:
-    return {
-        "recipe": recipe,
-        "config": config.model_dump(mode="json"),
-        "initialise_sha256": _file_hash(Path(config.initialise)),
-        "dataset": dataset.name,
-        "data": str(dataset.root),
-        "samples": _samples_hash(dataset),
-        "seed": seed,
-        "commit": current_commit(),
-        "environment": {
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "precision": resolve_precision(config),
-            "devices": devices,
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            **{name: metadata.version(name) for name in PACKAGES},
-        },
-    }
-
-
-def _resumed(before: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    """The record of the run as it was started, and where it was taken up again."""
-    again = {key: record[key] for key in ("commit", "environment")}
-    return before | {"resumed": [*before.get("resumed", []), again]}
-
-
-def _file_hash(path: Path) -> str | None:
-    if not path.is_file():
-        return None  # `imagenet`, `none`; that a file is missing is said where it is read
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_record(out: Path, record: dict[str, Any]) -> None:
-    text = json.dumps(record, indent=2) + "\n"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_durably(out / RECORD, lambda file: file.write(text.encode()))
-    except OSError as error:
-        raise RunError(f"{out}: the run cannot be written: {error.strerror}") from error
-
-
-def _samples_hash(dataset: Dataset) -> str:
-    """Which files teach and validate, as whom: a resumed run must go on with the same."""
-    digest = hashlib.sha256()
-    for split in (dataset.train, dataset.validation):
-        for sample in split:
-            name = sample.path.relative_to(dataset.root).as_posix()
-            digest.update(os.fsencode(name))
-            digest.update(f"\0{sample.person_id}\0{sample.camera_id}\0{sample.modality}\n".encode())
-        digest.update(b"\0")
-    return digest.hexdigest()
-
-
-def current_commit() -> str | None:
-    """The commit of the checkout that this package runs from; None outside a checkout."""
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
 
 
 def _result(trainer: lightning.Trainer, out: Path, minutes: float) -> RunResult:
