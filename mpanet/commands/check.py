@@ -2,9 +2,9 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from mpanet.errors import reported
+from mpanet.options import add_dataset
 
 SHOWN = 20
 """Places of one fault, at most, in the report for a person; `--json` has them all."""
@@ -12,13 +12,7 @@ SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mpanet check`."""
-    parser.add_argument(
-        "--dataset", required=True, choices=["sysu-mm01", "regdb", "llcm", "manifest"]
-    )
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="its folder")
-    parser.add_argument(
-        "--split", type=int, default=1, choices=range(1, 11), metavar="1..10", help="of RegDB"
-    )
+    add_dataset(parser)
     parser.add_argument(
         "--recipe",
         metavar="NAME",

@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpanet.errors import CommandError, reported
+from mpanet.options import (
+    DATASETS,
+    SPLITS,
+    refuse_options_of_others,
+    refuse_unwritable,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +29,6 @@ if TYPE_CHECKING:
     from training.evaluation import EvaluationRow
     from training.protocols.sysu_mm01 import Search
 
-SEARCHES, SHOTS, SPLITS = ("all", "indoor"), (1, 10), range(1, 11)
-# Options that mean something in some datasets only; elsewhere they are refused, not ignored.
 OPTIONS_OF = {
     "search": ("sysu-mm01",),
     "shots": ("sysu-mm01",),
@@ -42,14 +47,14 @@ ONE_MODEL = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mpanet evaluate`."""
     parser.add_argument("--model", required=True, type=Path, metavar="DIR", help="model artifact")
-    parser.add_argument(
-        "--dataset", required=True, choices=["sysu-mm01", "regdb", "llcm", "manifest"]
-    )
+    parser.add_argument("--dataset", required=True, choices=DATASETS)
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="its folder")
     sysu = parser.add_argument_group("SYSU-MM01")
-    sysu.add_argument("--search", choices=SEARCHES, help="cameras of the gallery (default: all)")
     sysu.add_argument(
-        "--shots", type=int, choices=SHOTS, help="gallery images a person and camera (default: 1)"
+        "--search", choices=["all", "indoor"], help="cameras of the gallery (default: all)"
+    )
+    sysu.add_argument(
+        "--shots", type=int, choices=[1, 10], help="gallery images a person and camera (default: 1)"
     )
     sysu.add_argument("--full", action="store_true", help="every search with every number of shots")
     sysu.add_argument(
@@ -162,9 +167,9 @@ def _print(measured: _Measured) -> None:
 
 def _write_files(args: argparse.Namespace, measured: _Measured) -> None:
     if args.json is not None:
-        _write(args.json, json.dumps(_as_json(args, measured), indent=2) + "\n")
+        write_text(args.json, json.dumps(_as_json(args, measured), indent=2) + "\n")
     if args.report is not None:
-        _write(args.report, _report(args, measured))
+        write_text(args.report, _report(args, measured))
 
 
 def _splits(text: str) -> list[int]:
@@ -186,20 +191,12 @@ def _dimensions(text: str) -> tuple[int, ...]:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that mean nothing here, and files that could not be written in the end."""
-    for option, datasets in OPTIONS_OF.items():
-        if getattr(args, option) and args.dataset not in datasets:
-            raise CommandError(
-                f"--{option} is an option of {' and '.join(datasets)}, not of {args.dataset}"
-            )
+    refuse_options_of_others(args, OPTIONS_OF, args.dataset)
     if args.full and (args.search or args.shots):
         raise CommandError(
             "--full is every search and number of shots; leave --search, --shots out"
         )
-    for path in (args.json, args.report):
-        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise CommandError(
-                f"{path}: cannot be written: expected a file in a folder that exists"
-            )
+    refuse_unwritable(args.json, args.report)
 
 
 def _settings(args: argparse.Namespace) -> "list[tuple[Search, int]]":
@@ -257,10 +254,3 @@ def _report(args: argparse.Namespace, measured: _Measured) -> str:
         projected=encoder.config.projected_dim is not None,
     )
     return build_report(gather(header, measured.rows, measured.blocks, subject, measured.study))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"{path}: cannot be written: {error}") from error

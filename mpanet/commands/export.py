@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mpanet.errors import CommandError, reported
+from mpanet.options import DATASETS, add_split
 
 if TYPE_CHECKING:
     from model.artifact import ModelFigures
@@ -70,13 +71,11 @@ def _configure_projection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--project", type=int, metavar="D", help="length of the embedding")
     group.add_argument(
         "--project-on",
-        choices=("sysu-mm01", "regdb", "llcm", "manifest"),
+        choices=DATASETS,
         help="layout of the data; its test and held-out validation images are not used",
     )
     group.add_argument("--project-data", type=Path, metavar="DIR", help="its folder")
-    group.add_argument(
-        "--split", type=int, default=1, choices=range(1, 11), metavar="1..10", help="of RegDB"
-    )
+    add_split(group)
     group.add_argument(
         "--provider", default="auto", help="embeds the training images (default: auto)"
     )

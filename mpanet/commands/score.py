@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpanet.errors import CommandError, reported
+from mpanet.options import refuse_options_of_others, refuse_unwritable, write_text
 
 if TYPE_CHECKING:
     from mpanet.embeddings_file import EmbeddingsFile
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from training.protocols.variants import Variant
 
 DIRECTIONS = ("thermal-to-visible", "visible-to-thermal")
-OPTIONS = {
+OPTIONS_OF = {
     "permutations": ("sysu-mm01",),
     "search": ("sysu-mm01",),
     "shots": ("sysu-mm01",),
@@ -23,7 +24,6 @@ OPTIONS = {
     "direction": ("regdb",),
     "measure": ("regdb",),
 }
-"""The protocols that each option belongs to."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,20 +84,15 @@ def run(args: argparse.Namespace) -> int:
     row = row_of(contest, "embeddings", outcome)
     print(text_table(figure_blocks([row], with_published=False)))
     if args.json is not None:
-        _write(args.json, json.dumps(row.as_json(), indent=2) + "\n")
+        write_text(args.json, json.dumps(row.as_json(), indent=2) + "\n")
     return 0
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    for option, protocols in OPTIONS.items():
-        if getattr(args, option) is not None and args.protocol not in protocols:
-            raise CommandError(
-                f"--{option} belongs to {' and '.join(protocols)}, not to {args.protocol}"
-            )
+    refuse_options_of_others(args, OPTIONS_OF, args.protocol)
     if args.protocol == "regdb" and args.direction is None:
         raise CommandError(f"--direction is missing: {' or '.join(DIRECTIONS)}")
-    if args.json is not None and (args.json.is_dir() or not args.json.parent.is_dir()):
-        raise CommandError(f"{args.json}: cannot be written: not a file in an existing folder")
+    refuse_unwritable(args.json)
 
 
 def _variant(args: argparse.Namespace) -> "Variant":
@@ -162,10 +157,3 @@ def _permutations(path: Path | None) -> "Permutations | None":
     from training.protocols.permutations import load_permutations
 
     return None if path is None else load_permutations(path)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"{path}: cannot be written: {error}") from error

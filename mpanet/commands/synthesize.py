@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mpanet.errors import CommandError, reported
+from mpanet.options import DATASETS
 
 SHEET_PERSONS = 8
 """People on a contact sheet, at most."""
@@ -18,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write; new or empty")
     parser.add_argument(
         "--layout",
-        choices=("sysu-mm01", "regdb", "llcm", "manifest"),
+        choices=DATASETS,
         default="sysu-mm01",
         help="folders and splits; manifest is for own cameras",
     )

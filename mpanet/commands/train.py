@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpanet.errors import CommandError, reported
+from mpanet.options import add_dataset
 
 if TYPE_CHECKING:
     from training.run import RunResult
@@ -13,10 +14,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mpanet train`."""
-    parser.add_argument(
-        "--dataset", required=True, choices=["sysu-mm01", "regdb", "llcm", "manifest"]
-    )
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="its folder")
+    add_dataset(parser)
     parser.add_argument(
         "--recipe", required=True, metavar="NAME", help="a bundled recipe, or a .toml file"
     )
@@ -32,9 +30,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed", type=_seed, default=0, help="of weights, batches and augmentation"
-    )
-    parser.add_argument(
-        "--split", type=int, default=1, choices=range(1, 11), metavar="1..10", help="of RegDB"
     )
 
 

@@ -181,8 +181,11 @@ def test_a_number_that_is_not_finite_is_named_by_its_row(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--direction", "thermal-to-visible"], "--direction belongs to regdb, not to sysu-mm01"),
-        (["--measure", "cosine"], "--measure belongs to regdb"),
+        (
+            ["--direction", "thermal-to-visible"],
+            "--direction is an option of regdb, not of sysu-mm01",
+        ),
+        (["--measure", "cosine"], "--measure is an option of regdb"),
         (["--permutations", "{tmp}/absent.mat"], "absent.mat: expected the permutations"),
         (["--json", "{tmp}/absent/figures.json"], "figures.json: cannot be written"),
         (["--json", "{tmp}"], "cannot be written"),
