@@ -52,7 +52,7 @@ def record_of(
 
 
 def record_before(out: Path, record: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:
-    """The record of the run in `out` that is resumed; None for a new run.
+    """The record of the run in `out` that is resumed; None for one that starts, if anew.
 
     Raises:
         RunError: `out` holds a run and `resume` was not asked for, or holds none that `record` goes
@@ -75,7 +75,7 @@ def record_before(out: Path, record: dict[str, Any], *, resume: bool) -> dict[st
     for key, is_same in same.items():
         if not is_same:
             raise RunError(f"{out}: the run was started with another {key}; it cannot be resumed")
-    return before
+    return before if (out / LAST).is_file() else None
 
 
 def resumed(before: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:

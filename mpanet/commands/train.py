@@ -81,7 +81,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(result: "RunResult") -> None:
     if result.val_rank1 is not None:
-        print(f"held-out identities: rank-1 {result.val_rank1:.1f} %, mAP {result.val_map:.1f} %")
+        print(
+            f"held-out identities after the last epoch: rank-1 {result.val_rank1:.1f} %,"
+            f" mAP {result.val_map:.1f} %"
+        )
     weights = result.best or result.last
     print(f"trained in {result.minutes:.1f} minutes; weights: {weights}")
     print(f"next: mpanet export --weights {weights} --out MODEL_DIR", file=sys.stderr)

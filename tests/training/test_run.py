@@ -115,6 +115,7 @@ def test_a_run_stopped_in_its_first_epoch_resumes_at_its_start(
     )
     expected, found = _weights(whole.last), _weights(resumed.last)
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    assert "resumed" not in json.loads((tmp_path / "b" / "run.json").read_text())
 
 
 def test_the_running_average_is_what_a_checkpoint_serves(
