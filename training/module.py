@@ -135,6 +135,11 @@ class MPANetModule(lightning.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step" if by_step else "epoch"},
         }
 
+    @property
+    def saved_beside(self) -> tuple[str, ...]:
+        """What stands in a checkpoint beside the weights that serve, to go on from."""
+        return (TRAINED,) if self._average is None else (TRAINED, AVERAGE)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes a checkpoint exportable without this module."""
         checkpoint["mpanet_config"] = self.config.network.model_dump(mode="json")
@@ -149,7 +154,7 @@ class MPANetModule(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from the weights as they were trained, not as they serve."""
-        checkpoint["state_dict"].update(checkpoint.get(TRAINED, {}))
+        checkpoint["state_dict"].update(checkpoint[TRAINED])
         if self._average is not None:
             self._average.restore(checkpoint[AVERAGE], self.network)
 

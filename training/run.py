@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from model.network.mpanet import MPANet
 from training.batch_source import BatchSource
-from training.checkpoints import BEST, LAST, DurableCheckpoints, keep_best, keep_last
+from training.checkpoints import BEST, LAST, DurableCheckpoints, keep_best, keep_last, refuse_unfit
 from training.data import TrainingData, load_training_data
 from training.datasets.sample import Dataset
 from training.epoch_log import EpochLog
@@ -71,7 +71,8 @@ def train(
 
     Raises:
         RunError: `out` holds a run and `resume` was not asked for, or holds none that fits; the
-            weights to start from do not fit; a checkpoint cannot be written; too many devices.
+            weights to start from, or the checkpoint to go on from, do not fit; a checkpoint cannot
+            be written; too many devices.
         DatasetError: the one report of what is wrong with the files.
         KeyboardInterrupt: stopped by hand; `last.ckpt` is that of the last whole epoch.
     """
@@ -97,6 +98,8 @@ def train(
         seed=seed,
         source={"recipe": recipe, "commit": record["commit"], "seed": seed},
     )
+    if checkpoint is not None:
+        refuse_unfit(checkpoint, module.state_dict(), module.saved_beside)
     began = time.monotonic()
     with _quiet_lightning():
         trainer = _trainer(config, data, out, devices, progress)
@@ -127,9 +130,10 @@ def resolve_precision(config: TrainingConfig) -> str:
 def _trainer(
     config: TrainingConfig, data: TrainingData, out: Path, devices: int, progress: bool
 ) -> lightning.Trainer:
-    callbacks: list[Callback] = [EpochLog(out / METRICS), keep_last(out)]
+    callbacks: list[Callback] = [EpochLog(out / METRICS)]
     if _validates(data):
         callbacks.append(keep_best(out))
+    callbacks.append(keep_last(out))  # after the best: what goes on from the last must know it
     if progress:
         callbacks.append(RunProgress())
     return lightning.Trainer(

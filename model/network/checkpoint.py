@@ -111,7 +111,7 @@ def load_network(path: Path, image_size: tuple[int, int] | None = None) -> Loade
         CheckpointError: the file is missing or unreadable, holds other keys, shapes or values
             than the network; the message names the file and the key.
     """
-    contents = _take_apart(_read(path), path, image_size)
+    contents = _take_apart(read_contents(path), path, image_size)
     network = MPANet(contents.config)
     where = str(path)
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
@@ -126,7 +126,12 @@ def load_network(path: Path, image_size: tuple[int, int] | None = None) -> Loade
     )
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_contents(path: Path) -> Mapping[str, Any]:
+    """What a file of weights holds, by name; nothing is known of its values yet.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable or holds something else.
+    """
     if not path.is_file():
         raise CheckpointError(f"expected a file of weights at {path}, found none")
     try:

@@ -1,9 +1,14 @@
 """Whole training runs on a few flat crops: what they leave behind, and how they go on."""
 
 import hashlib
+import io
 import json
 import resource
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +17,12 @@ import torch
 from model.network.checkpoint import load_network, save_network
 from model.network.mpanet import MPANet
 from tests.training.layouts import write_sysu
+from training.checkpoints import DurableCheckpoints
 from training.data import Batch
 from training.datasets.sample import Dataset
 from training.datasets.sysu_mm01 import read_sysu_mm01
 from training.errors import RunError
+from training.metrics import Figures
 from training.recipe import TrainingConfig
 from training.run import train
 
@@ -190,6 +197,26 @@ def test_a_disk_that_fills_up_keeps_the_last_good_checkpoint(
     assert torch.load(resumed.last, weights_only=True)["epoch"] == 1
 
 
+def test_an_interruption_while_a_checkpoint_is_written_is_one_and_keeps_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"the one before")
+
+    class Stopped(io.FileIO):
+        """Ctrl-C in the midst of torch's writing, which complains that it was cut short."""
+
+        def write(self, data: Any) -> int:
+            if len(data) > 1000:
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Stopped(path, mode))
+    with pytest.raises(KeyboardInterrupt):
+        DurableCheckpoints().save_checkpoint({"weights": torch.ones(9_999)}, path)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the one before"]
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(
     dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path
 ) -> None:
@@ -217,6 +244,89 @@ def test_a_run_is_not_resumed_with_another_recipe_seed_or_training_set(
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match=f"started with another {key}"):
         train(dataset, tiny_recipe, tmp_path, recipe="t", seed=0, resume=True, progress=False)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def _of_three_patterns(path: Path) -> None:
+    contents = torch.load(path, weights_only=True)
+    weight = contents["state_dict"]["network.spatial_attention.weight"]
+    contents["state_dict"]["network.spatial_attention.weight"] = weight[[0, 1, 1]]
+    torch.save(contents, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_cut, r"last\.ckpt is no checkpoint, or a damaged one"),
+        (lambda path: path.write_bytes(b""), r"last\.ckpt is no checkpoint, or a damaged one"),
+        (lambda path: torch.save([1], path), r"last\.ckpt: expected a state dict .*got a list"),
+        (
+            lambda path: shutil.copy(path.with_name("best.ckpt"), path),
+            r"last\.ckpt: .*no callbacks",
+        ),
+        (_of_three_patterns, r"network\.spatial_attention\.weight of shape \(2, .*got \(3, "),
+    ],
+)
+def test_a_checkpoint_that_a_run_cannot_go_on_from_is_refused_and_nothing_is_written(
+    dataset: Dataset,
+    tiny_recipe: TrainingConfig,
+    tmp_path: Path,
+    damage: Callable[[Path], object],
+    message: str,
+) -> None:
+    last = train(dataset, tiny_recipe, tmp_path / "r", recipe="t", seed=0, progress=False).last
+    damage(last)
+    before = _files(tmp_path / "r")
+    with pytest.raises(RunError, match=message):
+        train(dataset, tiny_recipe, tmp_path / "r", recipe="t", seed=0, resume=True, progress=False)
+    assert _files(tmp_path / "r") == before
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("place", ["here", "there"])
+def test_a_resumed_run_keeps_its_best_weights_until_better_ones_come_also_where_it_was_moved(
+    dataset: Dataset,
+    tiny_recipe: TrainingConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    from training.module import MPANetModule
+
+    step, validate = MPANetModule.training_step, MPANetModule.validate_retrieval
+    best_map = {0: 90.0, 1: 20.0}
+
+    def validated(module: MPANetModule) -> Figures:
+        return replace(validate(module), mAP=best_map[module.current_epoch])
+
+    def interrupted(module: MPANetModule, batch: Batch, index: int) -> torch.Tensor:
+        if module.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(module, batch, index)
+
+    monkeypatch.setattr(MPANetModule, "validate_retrieval", validated)
+    monkeypatch.setattr(MPANetModule, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, tiny_recipe, tmp_path / "here", recipe="t", seed=3, progress=False)
+    monkeypatch.setattr(MPANetModule, "training_step", step)
+    (tmp_path / "here").rename(tmp_path / place)
+    resumed = train(
+        dataset, tiny_recipe, tmp_path / place, recipe="t", seed=3, resume=True, progress=False
+    )
+    assert resumed.best == tmp_path / place / "best.ckpt"
+    assert torch.load(resumed.best, weights_only=True)["epoch"] == 0
+    assert torch.load(resumed.last, weights_only=True)["epoch"] == 1
+    assert [path.name for path in tmp_path.glob("*here")] == [place]
 
 
 def test_more_devices_than_gpus_are_refused(
