@@ -56,7 +56,6 @@ def run(args: argparse.Namespace) -> int:
         if args.init is not None:
             config = config.model_copy(update={"initialise": args.init})
         dataset = survey_dataset(args.dataset, args.data, split=args.split)
-        from training.checkpoints import LAST
         from training.run import train
 
         try:
@@ -70,13 +69,21 @@ def run(args: argparse.Namespace) -> int:
                 devices=args.devices,
             )
         except KeyboardInterrupt:
-            kept = "the last whole epoch" if (args.out / LAST).exists() else "no whole epoch yet"
-            raise CommandError(
-                f"interrupted; {args.out} holds {kept}, --resume goes on from there", exit_code=130
-            ) from None
+            raise CommandError(f"interrupted; {_left_in(args.out)}", exit_code=130) from None
     if result.rank == 0:
         _report(result)
     return 0
+
+
+def _left_in(out: Path) -> str:
+    """What an interrupted run left, and whether there is something to resume."""
+    from training.checkpoints import LAST
+    from training.run_record import RECORD
+
+    if not (out / RECORD).exists():
+        return "the run had not begun, and nothing was written"
+    kept = "the last whole epoch" if (out / LAST).exists() else "no whole epoch yet"
+    return f"{out} holds {kept}, --resume goes on from there"
 
 
 def _report(result: "RunResult") -> None:

@@ -95,3 +95,35 @@ def test_evaluation_imports_no_torch() -> None:
         " training.recipe, mpanet.commands.evaluate, mpanet.commands.train"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ([], "interrupted; the run had not begun, and nothing was written"),
+        (["run.json"], "holds no whole epoch yet, --resume goes on from there"),
+        (["run.json", "last.ckpt"], "holds the last whole epoch, --resume goes on from there"),
+    ],
+)
+def test_an_interrupted_training_says_whether_there_is_something_to_resume(
+    left: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "manifest.csv").write_text(
+        "path,person_id,camera_id,modality,split\na.png,1,1,visible,train\n"
+    )
+    out = tmp_path / "run"
+    out.mkdir()
+
+    def stopped(*_: object, **__: object) -> None:
+        for name in left:
+            (out / name).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.run.train", stopped)
+    dataset = ["--dataset", "manifest", "--data", str(tmp_path)]
+    assert main(["train", *dataset, "--recipe", "demo", "--out", str(out)]) == 130
+    assert capsys.readouterr().err.endswith(f"{said}\n")
