@@ -93,6 +93,13 @@ def refuse_unfit(path: Path, state: Mapping[str, Tensor], beside: Sequence[str])
         raise RunError(str(error)) from error
 
 
+def discard_partial(out: Path) -> None:
+    """Remove what a killed process had begun to write: no checkpoint, and as large as one."""
+    for name in (LAST, BEST):
+        for partial in out.glob(f".{name}.*"):
+            partial.unlink(missing_ok=True)
+
+
 def keep_last(out: Path) -> ModelCheckpoint:
     """Everything that a resumed run needs, after every epoch."""
     return KeptCheckpoint(

@@ -1,12 +1,14 @@
 """`metrics.csv`: one row an epoch; a resumed run goes on in it."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from model.durable_files import write_durably
 from training.errors import RunError
 
 FIRST = ("epoch", "step")
@@ -53,9 +55,8 @@ class EpochLog(Callback):
 
     def _write(self) -> None:
         columns = [*FIRST, *sorted({name for row in self._rows for name in row} - set(FIRST))]
-        temporary = self._path.with_suffix(".partial")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(self._rows)
-        temporary.replace(self._path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, restval="")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_durably(self._path, lambda file: file.write(text.getvalue().encode()))

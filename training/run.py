@@ -4,6 +4,7 @@ The directory holds `run.json` (`training.run_record`), `metrics.csv`, `tensorbo
 after every epoch and `best.ckpt` by validation mAP.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -22,7 +23,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from model.network.mpanet import MPANet
 from training.batch_source import BatchSource
-from training.checkpoints import BEST, LAST, DurableCheckpoints, keep_best, keep_last, refuse_unfit
+from training.checkpoints import (
+    BEST,
+    LAST,
+    DurableCheckpoints,
+    discard_partial,
+    keep_best,
+    keep_last,
+    refuse_unfit,
+)
 from training.data import TrainingData, load_training_data
 from training.datasets.sample import Dataset
 from training.epoch_log import EpochLog
@@ -101,12 +110,13 @@ def train(
     if checkpoint is not None:
         refuse_unfit(checkpoint, module.state_dict(), module.saved_beside)
     began = time.monotonic()
-    with _quiet_lightning():
+    with _quiet_lightning(), _full_disk_reported(out):
         trainer = _trainer(config, data, out, devices, progress)
         if trainer.is_global_zero:
             if progress:
                 print(*data.report.lines(), sep="\n", file=sys.stderr)
             write_record(out, record if before is None else resumed(before, record))
+            discard_partial(out)
         try:
             _fit(trainer, module, data, config, seed, checkpoint)
         finally:
@@ -193,6 +203,20 @@ def _quiet_lightning() -> Iterator[None]:
         ):
             warnings.filterwarnings("ignore", message=message)
         yield
+
+
+@contextmanager
+def _full_disk_reported(out: Path) -> Iterator[None]:
+    """The logs meet a full disk too; what happened to a checkpoint its writer says."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        kept = (
+            f"{LAST} is that of the last whole epoch" if (out / LAST).exists() else "no epoch yet"
+        )
+        raise RunError(f"{out}: the logs cannot be written ({error.strerror}); {kept}") from error
 
 
 def _validates(data: TrainingData) -> bool:

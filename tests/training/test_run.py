@@ -1,8 +1,10 @@
 """Whole training runs on a few flat crops: what they leave behind, and how they go on."""
 
+import errno
 import hashlib
 import io
 import json
+import os
 import resource
 import shutil
 from collections.abc import Callable
@@ -89,9 +91,12 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         train(dataset, tiny_recipe, tmp_path / "b", recipe="t", seed=3, progress=False)
     monkeypatch.setattr(MPANetModule, "training_step", step)
+    killed = tmp_path / "b" / ".last.ckpt.0a1b"  # half a checkpoint of a process that was killed
+    killed.write_bytes(b"half")
     resumed = train(
         dataset, tiny_recipe, tmp_path / "b", recipe="t", seed=3, resume=True, progress=False
     )
+    assert not killed.exists()
     expected, found = _weights(whole.last), _weights(resumed.last)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
@@ -195,6 +200,19 @@ def test_a_disk_that_fills_up_keeps_the_last_good_checkpoint(
         dataset, tiny_recipe, tmp_path / "run", recipe="t", seed=3, resume=True, progress=False
     )
     assert torch.load(resumed.last, weights_only=True)["epoch"] == 1
+
+
+def test_a_disk_that_fills_up_under_the_logs_is_one_line(
+    dataset: Dataset, tiny_recipe: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lightning.pytorch.loggers.TensorBoardLogger.log_metrics", full)
+    with pytest.raises(
+        RunError, match=r"run: the logs cannot be written \(No space left .*no epoch"
+    ):
+        train(dataset, tiny_recipe, tmp_path / "run", recipe="t", seed=3, progress=False)
 
 
 def test_an_interruption_while_a_checkpoint_is_written_is_one_and_keeps_the_one_before(
