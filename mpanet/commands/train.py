@@ -1,6 +1,7 @@
 """`mpanet train`: train MPANet on a dataset."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
                 devices=args.devices,
             )
         except KeyboardInterrupt:
+            if int(os.environ.get("LOCAL_RANK", 0)):
+                return 130  # one of several processes speaks for the run
             raise CommandError(f"interrupted; {_left_in(args.out)}", exit_code=130) from None
     if result.rank == 0:
         _report(result)

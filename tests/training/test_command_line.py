@@ -127,3 +127,6 @@ def test_an_interrupted_training_says_whether_there_is_something_to_resume(
     dataset = ["--dataset", "manifest", "--data", str(tmp_path)]
     assert main(["train", *dataset, "--recipe", "demo", "--out", str(out)]) == 130
     assert capsys.readouterr().err.endswith(f"{said}\n")
+    monkeypatch.setenv("LOCAL_RANK", "1")  # another of its processes
+    assert main(["train", *dataset, "--recipe", "demo", "--out", str(out)]) == 130
+    assert capsys.readouterr().err == ""
