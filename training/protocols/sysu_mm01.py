@@ -72,20 +72,32 @@ def draw_published(
     """Rows of a gallery named by the first `shots` entries of the published permutations.
 
     Raises:
-        ProtocolError: the permutations lack a person, a trial, or name no image of the gallery.
+        ProtocolError: the permutations lack a person, a trial, or name no image of the gallery, or
+            they name one that the gallery holds twice.
     """
     wanted: set[tuple[int, int, int]] = set()
     pairs = np.unique(np.stack([gallery.camera_ids, gallery.person_ids]), axis=1)
     for camera_id, person_id in pairs.T.tolist():
         numbers = permutation(permutations, camera_id, person_id, trial)[:shots]
         wanted.update((camera_id, person_id, int(number)) for number in numbers)
-    rows = zip(
-        gallery.camera_ids.tolist(),
-        gallery.person_ids.tolist(),
-        gallery.image_numbers.tolist(),
-        strict=True,
+    names = list(
+        zip(
+            gallery.camera_ids.tolist(),
+            gallery.person_ids.tolist(),
+            gallery.image_numbers.tolist(),
+            strict=True,
+        )
     )
-    chosen = [row for row, name in enumerate(rows) if name in wanted]
+    chosen = [row for row, name in enumerate(names) if name in wanted]
+    seen: set[tuple[int, int, int]] = set()
+    for row in chosen:
+        if names[row] in seen:
+            camera_id, person_id, number = names[row]
+            raise ProtocolError(
+                f"expected each gallery image once, got image number {number} of person"
+                f" {person_id}, camera {camera_id} more than once"
+            )
+        seen.add(names[row])
     if len(gallery) and not chosen:
         raise ProtocolError("the permutations name no image of the gallery")
     return np.array(chosen, dtype=np.int64)

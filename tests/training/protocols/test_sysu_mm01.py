@@ -164,3 +164,13 @@ def test_permutations_with_flipped_bytes_are_named(tmp_path: Path) -> None:
 def test_an_empty_gallery_is_refused() -> None:
     with pytest.raises(ProtocolError, match="1 queries and 0 gallery images"):
         sysu_mm01(labels([1], [3]), labels([1], [4]), search="indoor", shots=1, permutations=None)
+
+
+def test_a_gallery_image_that_stands_twice_is_named() -> None:
+    """Else one shot draws both, and a person is found more easily than the protocol allows."""
+    permutations = [[np.array([[1, 2]])]]
+    once = Labels(np.array([1, 1]), np.array([1, 1]), np.array([1, 2]))
+    assert draw_published(once, permutations, 1, 0).tolist() == [0]
+    twice = Labels(np.array([1, 1]), np.array([1, 1]), np.array([1, 1]))
+    with pytest.raises(ProtocolError, match="image number 1 of person 1, camera 1 more than once"):
+        draw_published(twice, permutations, 1, 0)
