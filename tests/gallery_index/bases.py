@@ -1,0 +1,52 @@
+"""The state of a gallery to begin from, once for each way in which its process may end."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.gallery_index.places import Place
+
+
+class Base:
+    """A gallery's directory and store at one moment, put back as often as wanted."""
+
+    def __init__(self, place: Place, aside: Path) -> None:
+        self._place = place
+        self._aside = aside
+        self._client = redis.Redis.from_url(place.redis_url) if place.redis_url else None
+        self._keys: dict[bytes, Any] = {}
+
+    def keep(self) -> None:
+        """Remember the directory and the store as they are now."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+        if self._place.directory.exists():
+            shutil.copytree(self._place.directory, self._aside)
+        self.keep_store()
+
+    def keep_store(self) -> None:
+        """Remember what is in Redis."""
+        if self._client is not None:
+            self._keys = {key: self._client.dump(key) for key in self._client.scan_iter()}
+
+    def restore(self) -> None:
+        """Put them back."""
+        shutil.rmtree(self._place.directory, ignore_errors=True)
+        if self._aside.exists():
+            shutil.copytree(self._aside, self._place.directory)
+        self.restore_store()
+
+    def restore_store(self) -> None:
+        """Put back what was in Redis."""
+        if self._client is not None:
+            self._client.flushall()
+            for key, value in self._keys.items():
+                self._client.restore(key, 0, value)
+
+    def __enter__(self) -> "Base":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._client is not None:
+            self._client.close()
