@@ -7,6 +7,27 @@ from typing import Any
 import redis
 
 from tests.gallery_index.places import Place
+from tests.gallery_index.scripts import Operation, State, add, perform, states
+
+BEFORE = [
+    ("open",),
+    add(0, 1, 2, person="person-ann"),
+    add(3, 4, person="person-bob"),
+    ("snapshot",),
+    ("delete", "e1"),
+    add(5, person="person-ann"),
+]
+OPERATIONS: dict[str, list[Operation]] = {
+    "enrolment": [add(10, person="person-eve")],
+    "batch": [add(10, 11, 12, person="person-eve")],
+    "change": [("change", "e0", "person-eve")],
+    "deletion": [("delete", "e3")],
+    "erasure": [("erase", "person-ann")],
+    "snapshot": [("snapshot",)],
+    "rebuild": [("rebuild",)],
+    "closing": [("close",)],
+}
+EVERYBODY = frozenset({"e0", "e1", "e2", "e3", "e4", "e5", "e10", "e11", "e12"})
 
 
 class Base:
@@ -50,3 +71,12 @@ class Base:
     def __exit__(self, *_: object) -> None:
         if self._client is not None:
             self._client.close()
+
+
+def prepare(place: Place, base: Base) -> State:
+    """Fill the gallery and let its process end without closing; returns what it holds."""
+    for operation in BEFORE:
+        perform(place, operation)
+    place.crash()
+    base.keep()
+    return states(BEFORE)[-1]

@@ -148,6 +148,12 @@ class Disk:
             self._parent(new).change({new.name: node})
             self._parent(old).change({old.name: None})
 
+    def lose(self, path: Path) -> None:
+        """Let an fsync of a file fail: what was written before it is not tried again."""
+        node = self._find(path)
+        if isinstance(node, File):
+            node.pending = []
+
     def write_image(self, target: Path, chance: Chance) -> None:
         """Write what the disk may hold to a new directory."""
         _write(self._root, target, chance)

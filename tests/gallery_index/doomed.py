@@ -1,5 +1,6 @@
 """The process that carries out a script under a `Watch` and dies at one of its steps."""
 
+import errno
 import multiprocessing
 import os
 import random
@@ -10,11 +11,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from gallery_index.errors import GalleryError
 from tests.gallery_index.disk import Chance, Disk
 from tests.gallery_index.places import Place
-from tests.gallery_index.scripts import Operation, perform
+from tests.gallery_index.scripts import Operation, State, after, perform
 from tests.gallery_index.steps import OnStep, Step, Watch
 
+SYNCS = ("fsync", "fdatasync")
 DEATH = 77
 """The exit code of a process that died where it should."""
 
@@ -29,7 +32,8 @@ def run(
 ) -> None:
     """Carry out a script; steps count from its operation number `watched_from` on.
 
-    Says `begun k` and `done k` of each operation, and in the end the calls of all steps.
+    Says `begun k` of each operation, `done k` or `failed k`, and in the end the calls of all steps,
+    of which the last is `end`: everything is acknowledged.
     """
     place = Place(directory, redis_url)
     on_step = ending(directory)
@@ -44,8 +48,13 @@ def run(
         for number, operation in enumerate(script):
             watch.counting = number >= watched_from
             pipe.send(("begun", number))
-            perform(place, operation)
+            try:
+                perform(place, operation)
+            except GalleryError:
+                pipe.send(("failed", number))
+                continue
             pipe.send(("done", number))
+        watch.take("end", directory, (), lambda: None)
     pipe.send(("calls", calls))
     pipe.close()
     os._exit(0)  # nothing is closed in order
@@ -84,7 +93,7 @@ class KilledAt:
 
 
 class PowerLostAt:
-    """Dies before a step and leaves in `images` what the disk may hold then, once for each seed.
+    """Dies before a step, at the latest at the end, and leaves in `images` what the disk may hold then, once for each seed.
 
     Of what was not synced nothing is there for the seeds 0, 3, ..., all for 1, 4, ..., some else.
     """
@@ -98,11 +107,39 @@ class PowerLostAt:
         disk = Disk(directory)
 
         def on_step(step: Step) -> object:
-            if step.number < self._number:
+            if step.number < self._number and step.call != "end":
                 return disk.take(step)
             for seed in self._seeds:
                 disk.write_image(self._images / str(seed), _chance(seed))
             os._exit(DEATH)
+
+        return on_step
+
+
+class SyncFailedAt:
+    """The first fsync from a step on fails, later ones succeed; what was before it never arrives.
+
+    That is what Linux does. At the end the power fails, which leaves `images`.
+    """
+
+    def __init__(self, number: int, images: Path, seeds: Sequence[int]) -> None:
+        self._number = number
+        self._images = images
+        self._seeds = seeds
+
+    def __call__(self, directory: Path) -> OnStep:
+        disk, failed = Disk(directory), list[Step]()
+
+        def on_step(step: Step) -> object:
+            if step.call == "end":
+                for seed in self._seeds:
+                    disk.write_image(self._images / str(seed), _chance(seed))
+                os._exit(DEATH)
+            if step.number >= self._number and step.call in SYNCS and not failed:
+                failed.append(step)
+                disk.lose(step.path)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return disk.take(step)
 
         return on_step
 
@@ -114,11 +151,30 @@ def _chance(seed: int) -> Chance:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What a process said before it ended: operations begun and done; its steps if it lived on."""
+    """What a process said before it ended: operations begun, done and failed; then its steps."""
 
     begun: int
-    done: int
+    done: frozenset[int]
+    failed: frozenset[int]
     calls: list[str] | None
+
+    def may_have_left(self, script: Sequence[Operation], first: State | None = None) -> list[State]:
+        """Return what may be there: of an operation without an answer all or nothing."""
+        allowed = [first or {}]
+        for number, operation in enumerate(script[: self.begun + 1]):
+            done = [after(state, operation) for state in allowed]
+            allowed = done if number in self.done else allowed + done
+        return allowed
+
+    def erased(self, script: Sequence[Operation]) -> frozenset[str]:
+        """Return the persons whose erasure was acknowledged and who were not named since."""
+        persons: set[str] = set()
+        for number, operation in enumerate(script[: self.begun + 1]):
+            if operation[0] == "erase" and number in self.done:
+                persons.add(operation[1])
+            else:
+                persons -= set(operation[1:])
+        return frozenset(persons)
 
     @property
     def telling_steps(self) -> list[int]:
@@ -142,11 +198,12 @@ def live(place: Place, script: Sequence[Operation], watched_from: int, ending: E
     )
     child.start()
     theirs.close()
-    said: dict[str, Any] = {}
+    said: dict[str, list[Any]] = {}
     with ours, suppress(EOFError):
         while True:
             word, number = ours.recv()
-            said[word] = number
+            said.setdefault(word, []).append(number)
     child.join()
     assert child.exitcode in (0, DEATH), f"the child failed with {child.exitcode}"
-    return Life(said.get("begun", -1), said.get("done", -1), said.get("calls"))
+    done, failed = frozenset(said.get("done", [])), frozenset(said.get("failed", []))
+    return Life(said["begun"][-1], done, failed, said.get("calls", [None])[0])

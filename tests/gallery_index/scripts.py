@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gallery_index.gallery import Gallery
-from gallery_index.records import EntryChanges, EntryFilter
+from gallery_index.records import EntryChanges, EntryFilter, GalleryEntry
 from gallery_index.verification import verify_directory
 from tests.gallery_index.places import BruteForce, Place, enrolled, new, vector
 
@@ -51,17 +51,6 @@ def states(script: Sequence[Operation], first: State | None = None) -> list[Stat
     return held
 
 
-def erased_in(script: Sequence[Operation], done: int) -> frozenset[str]:
-    """Return the persons erased by operations up to number `done` and never named since."""
-    persons: set[str] = set()
-    for number, operation in enumerate(script[: done + 2]):
-        if operation[0] == "erase" and number <= done:
-            persons.add(operation[1])
-        else:
-            persons -= set(operation[1:])
-    return frozenset(persons)
-
-
 def perform(place: Place, operation: Operation) -> None:
     """Carry out an operation on the gallery that is open; `open` and `reopen` open it."""
     name, *rest = operation
@@ -98,24 +87,35 @@ def check(place: Place, left: Left, note: str) -> None:
     """Verify, open, compare, write on, open again: all of it must agree."""
     if (place.directory / "vectors.bin").exists():
         report = verify_directory(place.directory, redis_url=place.redis_url)
-        assert report.problems == [], note
+        assert not report.problems, (report.problems, note)
     gallery = place.open()
-    found = {entry.entry_id: str(entry.person_id) for entry in _listed(gallery)}
-    assert found in left.allowed, f"{note}: {found} is none of {left.allowed}"
-    _check_answers(gallery, found, note)
-    report = gallery.verify()
-    assert (report.problems, report.unfinished) == ([], []), note
-    _check_erased(place, left.ever - found.keys(), left.erased, note)
-    enrolled(gallery, new(9_999_999, person_id="late"))
+    found = check_open(place, gallery, left, note)
     place.crash()
     gallery = place.open()
-    again = {entry.entry_id: str(entry.person_id) for entry in _listed(gallery)}
-    assert again == {**found, "e9999999": "late"}, note
-    gallery.delete("e9999999")
+    assert holds(gallery) == found, note
     gallery.close()
 
 
-def _listed(gallery: Gallery) -> list:  # type: ignore[type-arg]
+def check_open(place: Place, gallery: Gallery, left: Left, note: str) -> State:
+    """Compare an open gallery with what it may hold, and write on; returns what it holds."""
+    found = holds(gallery)
+    assert found in left.allowed, f"{note}: {found} is none of {left.allowed}"
+    _check_answers(gallery, found, note)
+    enrolled(gallery, new(9_999_999, person_id="person-late"))
+    assert holds(gallery) == {**found, "e9999999": "person-late"}, note
+    gallery.delete("e9999999")
+    report = gallery.verify()
+    assert not report.problems + report.unfinished, (report, note)
+    _check_erased(place, left.ever - found.keys() | {"e9999999"}, left.erased, note)
+    return found
+
+
+def holds(gallery: Gallery) -> State:
+    """Return what a gallery lists."""
+    return {entry.entry_id: str(entry.person_id) for entry in _listed(gallery)}
+
+
+def _listed(gallery: Gallery) -> list[GalleryEntry]:
     return gallery.list(ANY, limit=1000).entries
 
 

@@ -3,13 +3,12 @@
 The steps are found by carrying the operation out once and counting, so new ones are covered too.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gallery_index.records import EntryFilter
-from tests.gallery_index.bases import Base
+from tests.gallery_index.bases import EVERYBODY, OPERATIONS, Base, prepare
 from tests.gallery_index.doomed import KilledAt, Unharmed, live
 from tests.gallery_index.places import Place
 from tests.gallery_index.scripts import (
@@ -18,45 +17,8 @@ from tests.gallery_index.scripts import (
     State,
     add,
     check,
-    erased_in,
-    perform,
     states,
 )
-
-BEFORE = [
-    ("open",),
-    add(0, 1, 2, person="person-ann"),
-    add(3, 4, person="person-bob"),
-    ("snapshot",),
-    ("delete", "e1"),
-    add(5, person="person-ann"),
-]
-OPERATIONS: dict[str, list[Operation]] = {
-    "enrolment": [add(10, person="person-eve")],
-    "batch": [add(10, 11, 12, person="person-eve")],
-    "change": [("change", "e0", "person-eve")],
-    "deletion": [("delete", "e3")],
-    "erasure": [("erase", "person-ann")],
-    "snapshot": [("snapshot",)],
-    "rebuild": [("rebuild",)],
-    "closing": [("close",)],
-}
-EVERYBODY = frozenset({"e0", "e1", "e2", "e3", "e4", "e5", "e10", "e11", "e12"})
-
-
-@pytest.fixture
-def base(place: Place, directory: Path) -> Iterator[Base]:
-    with Base(place, directory / "alive") as base:
-        yield base
-
-
-def prepare(place: Place, base: Base) -> State:
-    """Fill the gallery and let its process end without closing; returns what it holds."""
-    for operation in BEFORE:
-        perform(place, operation)
-    place.crash()
-    base.keep()
-    return states(BEFORE)[-1]
 
 
 def die_everywhere(
@@ -65,7 +27,6 @@ def die_everywhere(
     """Kill a process at every step of a script; check what each left. Returns how many died."""
     base.restore()
     unharmed = live(place, script, watched_from, Unharmed())
-    expected = states(script, held)
     deaths = 0
     for number in unharmed.telling_steps:
         for late in (False, True):
@@ -74,9 +35,7 @@ def die_everywhere(
             if life.calls is not None:  # background work made fewer steps this time
                 continue
             deaths += 1
-            left = Left(
-                expected[life.begun : life.begun + 2], EVERYBODY, erased_in(script, life.done)
-            )
+            left = Left(life.may_have_left(script, held), EVERYBODY, life.erased(script))
             note = f"killed {'in' if late else 'before'} step {number} of {unharmed.calls}"
             check(place, left, note)
     return deaths

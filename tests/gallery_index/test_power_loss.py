@@ -13,9 +13,9 @@ import pytest
 from gallery_index.durable_files import replace_file, write_synced
 from tests.gallery_index.bases import Base
 from tests.gallery_index.disk import Disk
-from tests.gallery_index.doomed import PowerLostAt, Unharmed, live
+from tests.gallery_index.doomed import SYNCS, Life, PowerLostAt, SyncFailedAt, Unharmed, live
 from tests.gallery_index.places import Place
-from tests.gallery_index.scripts import Left, Operation, add, check, erased_in, perform, states
+from tests.gallery_index.scripts import Left, Operation, add, check, perform, states
 from tests.gallery_index.steps import Watch
 
 LIVES = 4
@@ -49,40 +49,58 @@ def random_script(chance: random.Random) -> list[Operation]:
     return script
 
 
-def left_by(script: list[Operation], begun: int, done: int) -> Left:
-    """Return what a disk may hold when the power fails in operation `begun`."""
-    expected = states(script)
-    allowed = expected[begun : begun + 2] if begun > done else [expected[begun + 1]]
-    return Left(
-        allowed,
-        ever=frozenset(name for held in expected[: begun + 2] for name in held),
-        erased=erased_in(script, done),
+@pytest.fixture
+def unborn(place: Place, base: Base) -> Base:
+    """An empty place to begin each life from."""
+    base.keep()
+    return base
+
+
+def check_images(place: Place, images: Path, life: Life, script: list[Operation]) -> None:
+    """Each image must hold what was acknowledged, on the store as the dead process left it."""
+    left = Left(
+        allowed=life.may_have_left(script),
+        ever=frozenset(name for held in states(script[: life.begun + 1]) for name in held),
+        erased=life.erased(script),
     )
+    with Base(place, images / "store") as dead:
+        dead.keep_store()
+        for image in sorted(images.glob("[0-9]*")):
+            dead.restore_store()
+            survivor = Place(image, place.redis_url)
+            check(survivor, left, f"{image}: {script}")
+            survivor.close()
 
 
 @pytest.mark.parametrize("seed", range(LIVES))
 def test_nothing_acknowledged_is_lost_when_the_power_fails(
-    place: Place, directory: Path, seed: int
+    place: Place, unborn: Base, directory: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
     script = random_script(chance)
-    with Base(place, directory / "unborn") as unborn, Base(place, directory / "lost") as lost:
-        unborn.keep()
-        steps = live(place, script, 0, Unharmed()).telling_steps
-        for number in chance.sample(steps, FAILURES):
-            unborn.restore()
-            images = directory / f"images-{number}"
-            seeds = range(3 * number, 3 * number + IMAGES)
-            life = live(place, script, 0, PowerLostAt(number, images, seeds))
-            if life.calls is not None:
-                continue
-            lost.keep_store()
-            for image in sorted(images.iterdir()):
-                lost.restore_store()
-                survivor = Place(image, place.redis_url)
-                note = f"power lost at step {number} of life {seed}, {image.name}: {script}"
-                check(survivor, left_by(script, life.begun, life.done), note)
-                survivor.close()
+    steps = live(place, script, 0, Unharmed()).telling_steps
+    for number in [*chance.sample(steps, FAILURES), steps[-1]]:
+        unborn.restore()
+        images = directory / f"life {seed}, power lost at step {number}"
+        seeds = range(3 * number, 3 * number + IMAGES)
+        life = live(place, script, 0, PowerLostAt(number, images, seeds))
+        check_images(place, images, life, script)
+
+
+@pytest.mark.parametrize("seed", range(LIVES))
+def test_an_fsync_that_failed_is_not_believed_later(
+    place: Place, unborn: Base, directory: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    script = random_script(chance)
+    calls = live(place, script, 1, Unharmed()).calls
+    assert calls
+    syncs = [number for number, call in enumerate(calls, start=1) if call in SYNCS]
+    for number in chance.sample(syncs, FAILURES):
+        unborn.restore()
+        images = directory / f"life {seed}, fsync failed at step {number}"
+        life = live(place, script, 1, SyncFailedAt(number, images, range(IMAGES)))
+        check_images(place, images, life, script)
 
 
 def test_the_file_layer_sees_every_change(sqlite_place: Place) -> None:
