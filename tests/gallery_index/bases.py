@@ -58,6 +58,17 @@ class Base:
             shutil.copytree(self._aside, self._place.directory)
         self.restore_store()
 
+    def files(self) -> set[Path]:
+        """Return the names of the files remembered, below the directory."""
+        return {path.relative_to(self._aside) for path in self._aside.rglob("*") if path.is_file()}
+
+    def restore_file(self, name: Path) -> None:
+        """Put one file back, or take it away if it was not there."""
+        path = self._place.directory / name
+        path.unlink(missing_ok=True)
+        if (self._aside / name).exists():
+            shutil.copyfile(self._aside / name, path)
+
     def restore_store(self) -> None:
         """Put back what was in Redis."""
         if self._client is not None:

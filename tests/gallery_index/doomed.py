@@ -93,7 +93,7 @@ class KilledAt:
 
 
 class PowerLostAt:
-    """Dies before a step, at the latest at the end, and leaves in `images` what the disk may hold then, once for each seed.
+    """Dies before a step or at the end; leaves in `images` what a disk may hold, one a seed.
 
     Of what was not synced nothing is there for the seeds 0, 3, ..., all for 1, 4, ..., some else.
     """
