@@ -5,7 +5,7 @@ may commit between two of them: counts are compared only where the head stayed w
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from gallery_index.errors import GalleryCorruptError
 from gallery_index.record_codec import StoreHead, decode_entry
@@ -82,7 +82,7 @@ class RecordReader(ABC):
         """Read the head. Raises: GalleryMismatchError if there is none."""
 
     @abstractmethod
-    def _values(self, rows: Sequence[int]) -> Iterable[tuple[int, str]]:
+    def _values(self, rows: Sequence[int]) -> Sequence[tuple[int, str]]:
         """Return the rows that have a record, and these, in the ascending order of `rows`."""
 
     @abstractmethod

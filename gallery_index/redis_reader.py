@@ -4,7 +4,7 @@ Owns the client, the keys, and what Redis's errors mean here; `redis_store` writ
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,7 +110,7 @@ class RedisReader(RecordReader):
             raise self._lost()
         return decode_head(str(head))
 
-    def _values(self, rows: Sequence[int]) -> Iterable[tuple[int, str]]:
+    def _values(self, rows: Sequence[int]) -> Sequence[tuple[int, str]]:
         with self._reported():
             values: Any = self._redis.hmget(ENTRIES, [str(row) for row in rows])
         return [(row, value) for row, value in zip(rows, values, strict=True) if value is not None]

@@ -4,9 +4,10 @@ Owns the connection and what SQLite's errors mean here; `sqlite_store` writes th
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gallery_index.errors import (
     GalleryCorruptError,
@@ -82,7 +83,7 @@ class SQLiteReader(RecordReader):
             raise GalleryMismatchError(f"{self._path} has lost the records of this gallery")
         return decode_head(text)
 
-    def _values(self, rows: Sequence[int]) -> Iterable[tuple[int, str]]:
+    def _values(self, rows: Sequence[int]) -> Sequence[tuple[int, str]]:
         if isinstance(rows, range):
             return self._rows(
                 "SELECT row, value FROM entries WHERE row >= ? AND row < ? ORDER BY row",
@@ -108,7 +109,7 @@ class SQLiteReader(RecordReader):
         found = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
         return str(found[0][0]) if found else None
 
-    def _rows(self, query: str, parameters: Sequence[int | str] = ()) -> list[tuple[int, str]]:
+    def _rows(self, query: str, parameters: Sequence[int | str] = ()) -> list[tuple[Any, ...]]:
         # Read to the end at once: an open statement would pin the log and see half a commit.
         with self._reported():
             return self._connection.execute(query, parameters).fetchall()

@@ -77,22 +77,16 @@ def test_the_durability_class_is_read_again_after_a_reconnect(
 ) -> None:
     assert store.durability() == "power-loss"
     own_redis.kill()
+    with pytest.raises(StoreUnavailableError):
+        put(store, 0)
+    own_redis.start()
+    assert store.settle() is False
+    own_redis.kill()
     own_redis.start()
     configure(own_redis, appendfsync="everysec")
-    with pytest.raises(StoreUnavailableError):
-        _lose_the_connections(store, own_redis)
-    store.settle()
+    store.head()  # connects anew
     put(store, 0)
     assert store.durability() == "process-crash"
-
-
-def _lose_the_connections(store: RedisStore, server: RedisServer) -> None:
-    server.kill()
-    try:
-        put(store, 0)
-    finally:
-        server.start()
-        configure(server, appendfsync="everysec")
 
 
 def test_the_durability_class_follows_a_look_at_readiness(
@@ -121,7 +115,7 @@ def test_a_server_that_became_a_replica_refuses_with_its_own_words(
     store: RedisStore, own_redis: RedisServer
 ) -> None:
     head = put(store, 0)
-    store._redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    store._redis.slaveof("127.0.0.1", 1)
     with pytest.raises(StoreUnavailableError, match="READONLY"):
         put(store, 1)
     with pytest.raises(StoreUnavailableError, match="replica"):
@@ -130,17 +124,16 @@ def test_a_server_that_became_a_replica_refuses_with_its_own_words(
     reader = RedisStore.open_for_reading(own_redis.url)
     assert list(reader.records()) == [entry(0)]
     reader.close()
-    store._redis.execute_command("REPLICAOF", "NO", "ONE")
+    store._redis.slaveof()
     assert store.settle() is False
     put(store, 1)
     assert store.changes_since(head) == Changes([entry(1)], [])
 
 
-def test_a_server_that_cannot_save_refuses_with_its_own_words(
-    directory: Path,
-) -> None:
+def test_a_server_that_cannot_save_refuses_with_its_own_words(directory: Path) -> None:
     data = directory / "redis"
-    with RedisServer(data, (*DURABLE, "--save", "3600 1")) as server:
+    with RedisServer(data) as server:
+        configure(server, save="3600 1")
         store = RedisStore(server.url)
         created(lambda: store)
         put(store, 0)
@@ -218,6 +211,6 @@ def test_a_wrong_password_is_a_matter_of_configuration(directory: Path) -> None:
         created(lambda: store)
         configure(server, requirepass="secret")
         with pytest.raises(StoreConfigurationError, match="refuses us") as caught:
-            RedisStore(server.url.replace("unix://", "unix://:wrong@"))
-        assert "wrong" not in str(caught.value).replace("wrong number", "")
+            RedisStore(server.url.replace("unix://", "unix://:not-it@"))
+        assert "not-it" not in str(caught.value)
         store.close()

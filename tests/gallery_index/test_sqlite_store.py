@@ -1,6 +1,5 @@
 """What is SQLite's own: readers beside the writer, the log, files that are not there."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -38,9 +37,9 @@ def test_a_reader_changes_nothing_in_the_directory(directory: Path) -> None:
 
 
 def test_a_reader_of_a_file_that_is_not_there_makes_none(directory: Path) -> None:
-    with pytest.raises(StoreUnavailableError, match="metadata.sqlite does not answer"):
+    with pytest.raises(StoreUnavailableError, match=r"metadata\.sqlite does not answer"):
         SQLiteStore.open_for_reading(directory / "metadata.sqlite")
-    assert os.listdir(directory) == []
+    assert list(directory.iterdir()) == []
 
 
 def test_a_deleted_record_is_in_no_file_after_scrubbing(directory: Path) -> None:
