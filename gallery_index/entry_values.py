@@ -33,6 +33,7 @@ def plain_columns(entries: Sequence[GalleryEntry]) -> dict[str, NDArray[Any]]:
     """Return the values of the columns that hold no codes, (n,) each."""
     count = len(entries)
     digests = bytes.fromhex("".join(entry.crop_sha256 for entry in entries))
+    assert len(digests) == count * COLUMNS["crop_sha256"].itemsize
     return {
         "alive": np.ones(count, np.bool_),
         "row": np.fromiter((entry.row for entry in entries), np.int64, count),
