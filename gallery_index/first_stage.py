@@ -171,8 +171,8 @@ def _threads() -> ThreadPoolExecutor:
 
 def _search_parameters(index: Any, selector: Any) -> Any:
     if isinstance(index, faiss.IndexRaBitQ):
-        return faiss.RaBitQSearchParameters(sel=selector, qb=index.qb)
-    return faiss.SearchParameters(sel=selector)
+        return faiss.RaBitQSearchParameters(sel=selector, qb=index.qb)  # type: ignore[call-arg]
+    return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
 
 
 def _codes(index: Any) -> NDArray[np.uint8]:

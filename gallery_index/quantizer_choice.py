@@ -5,7 +5,7 @@ apart from these, over each row's nearest ones: neighbours share what the code l
 pairs that make the answer are the ones that it underrates.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,7 @@ class _Trial:
         margin = np.median(quantizer.reach * residual + rounding)
         return bool(margin <= _SHARE * self._exact[self._others].std())
 
-    def _tail(self, reach: Vectors, limit: float) -> float:
+    def _tail(self, reach: NDArray[Any], limit: float) -> float:
         """Return a reach that hardly any pair exceeds; with few rows, the one that none can."""
         if len(self._rows) < _FEW_ROWS:
             return limit
@@ -127,7 +127,7 @@ def _directions(rows: Vectors) -> Vectors:
     count = min(LADDER[-1], len(rows) * 2 // 3)
     strongest = np.argsort(-values)[:count]
     weights = vectors[:, strongest] / np.sqrt(np.maximum(values[strongest], 1e-12))
-    basis = weights.T.astype(np.float32) @ rows
+    basis: Vectors = weights.T.astype(np.float32) @ rows
     # Directions of rows that span fewer dimensions are rounding noise: they say nothing.
     basis[values[strongest] <= 1e-6 * values.max()] = 0
     return basis

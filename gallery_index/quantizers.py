@@ -102,7 +102,8 @@ class PcaInt8:
     def _encode_block(self, vectors: Vectors) -> NDArray[np.uint8]:
         units = np.rint(vectors @ self.basis.T / self.step)
         # int8 as FAISS's direct-signed code keeps it: 128 more than the value.
-        return (np.clip(units, -127, 127) + 128).astype(np.uint8)
+        codes: NDArray[np.uint8] = (np.clip(units, -127, 127) + 128).astype(np.uint8)
+        return codes
 
     def decode(self, codes: NDArray[np.uint8]) -> Vectors:
         return (codes.astype(np.float32) - 128) * self.step
@@ -169,7 +170,8 @@ class HadamardRaBitQ:
 
     def distances(self, queries: Vectors) -> Vectors:
         """Return each query's distance from the centre."""
-        return np.linalg.norm(self.prepare(queries) - self.centre, axis=1).astype(np.float32)
+        away: Vectors = np.linalg.norm(self.prepare(queries) - self.centre, axis=1)
+        return away
 
     def new_index(self) -> Any:
         index = faiss.IndexRaBitQ(self._rotation.d_out, faiss.METRIC_INNER_PRODUCT)
@@ -183,8 +185,9 @@ class HadamardRaBitQ:
 
 def rotated_mean(sample: Vectors) -> Vectors:
     """Return the centre that `HadamardRaBitQ` wants of a sample (n, D)."""
-    mean: Vectors = _rotation(sample.shape[1]).apply(sample.mean(axis=0, keepdims=True))
-    return mean[0]
+    mean = sample.mean(axis=0, keepdims=True)
+    centre: Vectors = _rotation(sample.shape[1]).apply(mean)[0]
+    return centre
 
 
 def from_bytes(data: bytes, dim: int) -> Quantizer:
