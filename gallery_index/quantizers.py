@@ -88,7 +88,7 @@ class PcaInt8:
     """Coordinates on the first directions of the gallery's own spectrum, a byte each.
 
     `basis` (d, D) has orthonormal rows; `step` (d,) is what one unit of a coordinate's byte
-    stands for; `reach` is the measured margin for each unit of a query's residual norm.
+    stands for (a byte is 128 more than its units); `reach` is the measured margin for each unit of a query's residual norm.
     """
 
     def __init__(self, basis: Vectors, step: Vectors, reach: float) -> None:
@@ -101,7 +101,6 @@ class PcaInt8:
 
     def _encode_block(self, vectors: Vectors) -> NDArray[np.uint8]:
         units = np.rint(vectors @ self.basis.T / self.step)
-        # int8 as FAISS's direct-signed code keeps it: 128 more than the value.
         codes: NDArray[np.uint8] = (np.clip(units, -127, 127) + 128).astype(np.uint8)
         return codes
 
@@ -123,11 +122,15 @@ class PcaInt8:
         return np.sqrt(np.maximum(left, 0)).astype(np.float32), rounding
 
     def new_index(self) -> Any:
-        return faiss.IndexScalarQuantizer(
-            self.code_size,
-            faiss.ScalarQuantizer.QT_8bit_direct_signed,
-            faiss.METRIC_INNER_PRODUCT,
+        # Not QT_8bit_direct_signed: it silently cuts the query down to whole numbers where the
+        # dimensions are a multiple of 16.
+        index = faiss.IndexScalarQuantizer(
+            self.code_size, faiss.ScalarQuantizer.QT_8bit_uniform, faiss.METRIC_INNER_PRODUCT
         )
+        # A code says least + (code + 1/2) / 255 * range: here code - 128.
+        faiss.copy_array_to_vector(np.array([-128.5, 255], np.float32), index.sq.trained)
+        index.is_trained = True
+        return index
 
     def to_bytes(self) -> bytes:
         reach = np.float64(self.reach)

@@ -81,7 +81,7 @@ def measure_recall(
     """
     if not probes:
         return 1.0
-    answers = [answer(probe, k)[:k] for probe in probes]
+    answers = [_within(probe, answer(probe, k)[:k], groups) for probe in probes]
     exact = ExactTop(np.stack([probe.vector for probe in probes]), k)
     returned: list[dict[int, float]] = [{} for _ in probes]
     for positions, vectors in blocks:
@@ -95,6 +95,15 @@ def measure_recall(
             floor = float(expected[-1]) - 1e-6
             hits += min(len(expected), sum(value >= floor for value in found.values()))
     return hits / wanted if wanted else 1.0
+
+
+def _within(
+    probe: Probe, answer: NDArray[np.int64], groups: NDArray[np.int8] | None
+) -> NDArray[np.int64]:
+    """Leave out of an answer what is in the wrong group: it must not count as found."""
+    if groups is None or probe.group is None:
+        return answer
+    return answer[groups[answer] == probe.group]
 
 
 def _allowed(

@@ -23,4 +23,7 @@ def flat(count: int, dim: int, seed: int = 0) -> NDArray[np.float16]:
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    unit: NDArray[np.float16] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(
+        np.float16
+    )
+    return unit
