@@ -15,8 +15,9 @@ def similarities(query: NDArray[np.float32], rows: NDArray[np.float16]) -> NDArr
     """Return the inner product of a query (D,) with each row (n, D), summed in float32.
 
     Off by less than `rounding_error(D)` for unit vectors; in practice by less than a millionth at
-    14,336 dimensions, most for a row like the query, whose products all add up. Rows may lie any number of bytes apart, as in
-    a vector file with a header on each row; the values of one row must be contiguous.
+    14,336 dimensions, most for a row like the query, whose products all add up. Rows may lie any
+    number of bytes apart, as in a vector file with a header on each row; the values of one row
+    must be contiguous.
 
     Raises:
         ValueError: shapes or types that do not fit.

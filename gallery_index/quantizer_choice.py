@@ -30,7 +30,9 @@ _FEW_ROWS = 64  # held-out rows below which no tail can be measured
 _HEADROOM = 1.25  # of a coordinate's range over what the sample shows
 
 
-def choose(sample: NDArray[np.float16], entries: int, exact_below: int = EXACT_BELOW) -> Quantizer:
+def choose(
+    sample: NDArray[np.float16], entries: int, exact_below: int = EXACT_BELOW
+) -> Quantizer:
     """Return the cheapest quantizer that describes a gallery of `entries` like the sample (n, D).
 
     Exact below `exact_below` entries; else the fewest dimensions of `LADDER` whose margin is small
@@ -87,7 +89,7 @@ class _Trial:
         quantizer = PcaInt8(basis, step, 0.0)
         residual, rounding = quantizer.error_scales(self._rows)
         error = self._exact - quantizer.prepare(self._rows) @ _units(quantizer, self._held_out).T
-        reach = (error - rounding[:, None]) / np.maximum(residual, 1e-6)[:, None]
+        reach = (_CAUTION * error - rounding[:, None]) / np.maximum(residual, 1e-6)[:, None]
         # By Cauchy and Schwarz no pair can be further off than both residuals' product.
         return PcaInt8(basis, step, self._tail(reach, float(residual.max(initial=0))))
 
@@ -100,7 +102,7 @@ class _Trial:
         estimates = np.empty_like(self._exact)
         np.put_along_axis(estimates, labels, found, axis=1)
         distance = quantizer.distances(self._rows)
-        reach = (self._exact - estimates) / np.maximum(distance, 1e-6)[:, None]
+        reach = _CAUTION * (self._exact - estimates) / np.maximum(distance, 1e-6)[:, None]
         return HadamardRaBitQ(quantizer.dim, centre, self._tail(reach, float(distance.max())))
 
     def is_sharp(self, quantizer: PcaInt8) -> bool:
@@ -115,7 +117,7 @@ class _Trial:
         nearest = np.argsort(np.where(self._others, -self._exact, np.inf), axis=1)[:, :_NEIGHBOURS]
         pairs = np.quantile(reach[self._others], 1 - _TAIL)
         neighbours = np.quantile(np.take_along_axis(reach, nearest, axis=1), 0.99)
-        return float(np.clip(_CAUTION * max(pairs, neighbours), 0, limit))
+        return float(np.clip(max(pairs, neighbours), 0, limit))
 
 
 def _directions(rows: Vectors) -> Vectors:

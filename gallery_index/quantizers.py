@@ -87,8 +87,9 @@ class ExactFp16:
 class PcaInt8:
     """Coordinates on the first directions of the gallery's own spectrum, a byte each.
 
-    `basis` (d, D) has orthonormal rows; `step` (d,) is what one unit of a coordinate's byte
-    stands for (a byte is 128 more than its units); `reach` is the measured margin for each unit of a query's residual norm.
+    `basis` (d, D) has orthonormal rows; `step` (d,) is what one unit of a coordinate stands for (a
+    byte is 128 more than its units); `reach` is the measured margin for each unit of a query's
+    residual norm.
     """
 
     def __init__(self, basis: Vectors, step: Vectors, reach: float) -> None:

@@ -103,7 +103,8 @@ def _within(
     """Leave out of an answer what is in the wrong group: it must not count as found."""
     if groups is None or probe.group is None:
         return answer
-    return answer[groups[answer] == probe.group]
+    right: NDArray[np.int64] = answer[groups[answer] == probe.group]
+    return right
 
 
 def _allowed(

@@ -150,6 +150,13 @@ class GalleryStats:
     store does not answer: searches go on, writes raise StoreUnavailableError. `damaged_rows` were
     found to fail their checksum since the opening: they are answered from memory, `verify` names
     them and `rebuild` mends them.
+
+    `recall_at_10` is the share of the ten nearest entries that searches found when it was last
+    measured against exact search, None before; below `recall_target` the index is built anew,
+    finer. `index_bytes` is what the index takes in memory, `dead_positions` those of deleted
+    entries in it, which a compaction drops. `snapshot_age_s` is the age of the newest snapshot,
+    None without one, `rows_since_snapshot` what a start adds to it. `candidates_per_query` is the
+    mean number of vectors that recent searches compared exactly.
     """
 
     entries: int
@@ -162,6 +169,14 @@ class GalleryStats:
     model_id: str
     embedding_dim: int
     damaged_rows: int
+    recall_at_10: float | None = None
+    recall_target: float = 0.99
+    recall_measured_at: datetime | None = None
+    index_bytes: int = 0
+    dead_positions: int = 0
+    snapshot_age_s: float | None = None
+    rows_since_snapshot: int = 0
+    candidates_per_query: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +184,15 @@ class VerificationReport:
     """What `verify` read, and everything it found wrong (no problems: the gallery is sound).
 
     `unfinished` names what a killed process left half done and the next opening puts in order: no
-    acknowledged entry is touched by it.
+    acknowledged entry is touched by it. `recall_at_10` is that of the index on a sample of the
+    entries, None where there is no index or something is not sound.
     """
 
     entries: int
     rows: int
     crops: int
     index_positions: int
+    recall_at_10: float | None
     problems: list[str]
     unfinished: list[str]
 
