@@ -4,13 +4,13 @@ Built from the metadata store at opening and changed after each commit; never th
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.records import EntryFilter, GalleryEntry
+from gallery_index.records import EntryFilter, GalleryEntry, JsonScalar, JsonValue
 
 _NONE = -1
 _NEVER = np.iinfo(np.int64).min  # before any time
@@ -116,17 +116,19 @@ class EntryTable:
     def mask(self, filter: EntryFilter) -> NDArray[np.bool_]:
         """Return which rows hold an entry that matches, as booleans (rows,)."""
         mask = self._alive[: self.rows].copy()
-        for kind, wanted, column in (
-            ("person", filter.person_id, self._person),
-            ("camera", filter.camera_id, self._camera),
-            ("modality", filter.modality, self._modality),
+        for kind, wanted, excluded, column in (
+            ("person", filter.person_id, filter.exclude_person_id, self._person),
+            ("camera", filter.camera_id, filter.exclude_camera_id, self._camera),
+            ("modality", filter.modality, None, self._modality),
         ):
+            # An unknown name matches nothing, entries without a name included.
             if wanted is not None:
-                # An unknown name matches nothing, entries without a name included.
-                mask &= column[: self.rows] == self._codes.get((kind, wanted), _NONE - 1)
-        if filter.exclude_camera_id is not None:
-            excluded = self._codes.get(("camera", filter.exclude_camera_id), _NONE - 1)
-            mask &= self._camera[: self.rows] != excluded
+                mask &= np.isin(column[: self.rows], self._codes_of(kind, wanted))
+            if excluded is not None:
+                mask &= ~np.isin(column[: self.rows], self._codes_of(kind, excluded))
+        if filter.attributes:
+            for row in np.flatnonzero(mask).tolist():
+                mask[row] = _has(self._by_row[row].attributes, filter.attributes)
         captured = self._captured[: self.rows]
         if filter.captured_after is not None:
             mask &= captured >= _microseconds(filter.captured_after)
@@ -134,6 +136,10 @@ class EntryTable:
             mask &= captured < _microseconds(filter.captured_before)
             mask &= captured != _NEVER
         return mask
+
+    def _codes_of(self, kind: str, names: str | tuple[str, ...]) -> list[int]:
+        several = (names,) if isinstance(names, str) else names
+        return [self._codes.get((kind, name), _NONE - 1) for name in several]
 
     def _code(self, kind: str, name: str | None) -> int:
         if name is None:
@@ -143,6 +149,15 @@ class EntryTable:
             code = self._codes[kind, name] = self._next_code
             self._next_code += 1
         return code
+
+
+def _has(attributes: Mapping[str, JsonValue], wanted: Mapping[str, JsonScalar]) -> bool:
+    return all(
+        key in attributes
+        and attributes[key] == value
+        and isinstance(attributes[key], bool) == isinstance(value, bool)
+        for key, value in wanted.items()
+    )
 
 
 def _microseconds(time: datetime | None) -> int:

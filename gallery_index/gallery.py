@@ -36,6 +36,7 @@ from gallery_index.opening import (
     open_files,
     recover,
 )
+from gallery_index.query_reranking import reranked
 from gallery_index.read_write_lock import ReadWriteLock
 from gallery_index.records import (
     Added,
@@ -243,6 +244,30 @@ class Gallery:
                 table=table,
                 read_vectors=self._read_vectors,
             )
+
+    def reranked(
+        self,
+        nearest: Sequence[Match],
+        *,
+        top_k: int,
+        group_by: GroupBy = "entry",
+        min_similarity: float | None = None,
+    ) -> builtins.list[Match]:
+        """Return the nearest entries of a query, as `search` gave them, in the order of re-ranking.
+
+        At most `query_reranking.CANDIDATES` change places. Entries deleted since are left out.
+        Raises: InvalidEntryError as `search`.
+        """
+        validation.check_count("top_k", top_k, validation.MAX_TOP_K)
+        validation.check_similarity(min_similarity)
+        with self._reading():
+            table = self._memory.table
+            current = [
+                replace(match, entry=entry)
+                for match in nearest
+                if (entry := table.find(match.entry.row)) is not None
+            ]
+            return reranked(current, Ask(top_k, group_by, min_similarity), self._read_vectors)
 
     def snapshot(self) -> None:
         """Write the index beside the vectors, so that the next opening need not rebuild it.

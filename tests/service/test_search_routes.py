@@ -38,7 +38,7 @@ def direction(seed: int) -> NDArray[np.float64]:
     return unit
 
 
-def query(http: httpx.Client, *seeds: int, **fields: str) -> dict[str, Any]:
+def query(http: httpx.Client, *seeds: int, **fields: str | list[str]) -> dict[str, Any]:
     response = http.post(
         "/query",
         files=[("file", crop(seed)) for seed in seeds],
@@ -56,8 +56,10 @@ def found(answer: dict[str, Any]) -> list[str]:
 
 @pytest.fixture
 def enrolled(http: httpx.Client) -> httpx.Client:
-    enrol(http, 1, entry_id="a", person_id="p", camera_id="1", captured_at="2026-01-01T00:00:00Z")
-    enrol(http, 2, entry_id="b", person_id="q", camera_id="2", captured_at="2026-01-02T00:00:00Z")
+    noted = {"captured_at": "2026-01-01T00:00:00Z", "attributes": '{"bag": true, "floor": 1}'}
+    enrol(http, 1, entry_id="a", person_id="p", camera_id="1", **noted)
+    noted = {"captured_at": "2026-01-02T00:00:00Z", "attributes": '{"site": null, "floor": 1}'}
+    enrol(http, 2, entry_id="b", person_id="q", camera_id="2", **noted)
     enrol(http, 3, entry_id="c", person_id="q", camera_id="2")
     http.post("/gallery", files={"file": crop(4)}, data={"modality": "infrared", "entry_id": "d"})
     return http
@@ -108,12 +110,25 @@ def test_several_crops_are_averaged_to_one_direction(enrolled: httpx.Client) -> 
         ({"group_by": "entry", "rerank": "false", "explain": "false"}, {"a", "b", "c", "d"}),
         ({"rerank": "False", "explain": "0"}, {"a", "b", "c", "d"}),
         ({"person_id": "nobody"}, set()),
+        ({"person_id": ["p", "q"]}, {"a", "b", "c"}),
+        ({"exclude_person_id": "q"}, {"a", "d"}),
+        ({"exclude_person_id": ["q", "p", "nobody"]}, {"d"}),
+        ({"camera_id": ["1", "2"]}, {"a", "b", "c"}),
+        ({"exclude_camera_id": ["1", "2"]}, {"d"}),
+        ({"camera_id": "2", "exclude_person_id": "q"}, set()),
+        ({"attributes": '{"bag": true}'}, {"a"}),
+        ({"attributes": '{"bag": true, "floor": 1}'}, {"a"}),
+        ({"attributes": '{"bag": 1}'}, set()),
+        ({"attributes": '{"floor": 1.0}'}, {"a", "b"}),
+        ({"attributes": '{"site": null}'}, {"b"}),
+        ({"attributes": "{}"}, {"a", "b", "c", "d"}),
     ],
 )
+@pytest.mark.parametrize("rerank", ["false", "true"])
 def test_what_a_query_may_ask_for(
-    enrolled: httpx.Client, fields: dict[str, str], expected: set[str]
+    enrolled: httpx.Client, fields: dict[str, Any], expected: set[str], rerank: str
 ) -> None:
-    assert set(found(query(enrolled, 2, **fields))) == expected
+    assert set(found(query(enrolled, 2, **{"rerank": rerank, **fields}))) == expected
 
 
 def test_grouped_by_person_each_comes_once(enrolled: httpx.Client) -> None:
@@ -123,7 +138,7 @@ def test_grouped_by_person_each_comes_once(enrolled: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"rerank": "true"}, {"explain": "true"}, {"max_false_accept_rate": "0.01"}]
+    "fields", [{"explain": "true"}, {"max_false_accept_rate": "0.01"}]
 )
 def test_what_is_not_built_yet_says_so(shared_http: httpx.Client, fields: dict[str, str]) -> None:
     response = shared_http.post(
@@ -160,14 +175,21 @@ def test_what_is_not_built_yet_says_so(shared_http: httpx.Client, fields: dict[s
         ("person_id", "a\x00b"),
         ("camera_id", "x" * 129),
         ("exclude_camera_id", "line\nbreak"),
+        ("exclude_person_id", ["a", ""]),
+        ("camera_id", ["x"] * 65),
+        ("attributes", "bag"),
+        ("attributes", "[]"),
+        ("attributes", '{"bag": ["red"]}'),
+        ("attributes", '{"bag": {}}'),
+        ("attributes", '{"bag": NaN}'),
         ("modality", "Visible"),
         ("threshold", "0.5"),
     ],
 )
 def test_a_query_with_a_bad_field_names_it(
-    shared_http: httpx.Client, field: str, value: str
+    shared_http: httpx.Client, field: str, value: str | list[str]
 ) -> None:
-    data = {"modality": "visible", field: value}
+    data: dict[str, str | list[str]] = {"modality": "visible", field: value}
     response = shared_http.post("/query", files={"file": crop(1)}, data=data)
     problem = problem_of(response, 422, "invalid_fields")
     assert fields_of(problem) == {field}

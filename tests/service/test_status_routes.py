@@ -57,7 +57,6 @@ def test_the_one_model_is_the_active_one(shared_http: httpx.Client) -> None:
         ("POST", "/models/other/activate", 404, "model_not_found"),
         ("POST", "/models/rollback", 409, "no_earlier_model"),
         ("GET", "/jobs/1", 404, "job_not_found"),
-        ("GET", "/metrics", 422, "not_available_yet"),
         ("GET", "/gallery/none", 404, "entry_not_found"),
         ("GET", "/gallery/none/crop", 404, "entry_not_found"),
         ("GET", "/gallery/%00%20%F0%9F%98%80", 404, "entry_not_found"),
