@@ -11,7 +11,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import ErrorDetails, from_json
 
 from gallery_index.records import JsonScalar, JsonValue
@@ -151,7 +158,11 @@ Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_whole(1, MAX_
 Similarity = Annotated[float, Field(ge=-1, le=1), BeforeValidator(_real(-1, 1))]
 Rate = Annotated[float, Field(ge=0, le=1), BeforeValidator(_real(0, 1))]
 Attributes = Annotated[dict[str, Any], BeforeValidator(_attributes)]
-AttributeFilter = Annotated[dict[str, Any], BeforeValidator(_attribute_filter)]
+AttributeFilter = Annotated[
+    dict[str, Any],
+    BeforeValidator(_attribute_filter),
+    WithJsonSchema({"type": "string", "contentMediaType": "application/json"}),
+]
 
 
 class Fields(BaseModel):
