@@ -58,11 +58,10 @@ def _answer(index: LocalIndex, probe: Probe, k: int, known: int) -> NDArray[np.i
         found, _ = exact_search(
             probe.vector,
             Ask(k, "entry", None),
-            find=lambda n: index.candidates(probe.vector, n, filter),
+            find=lambda n: index.candidates(probe.vector, n, filter, before=known),
             read_vectors=index.vectors,
         )
-        positions = index.table.positions_of(np.array([hit.row for hit in found], np.int64))
-    return positions[positions < known]
+        return index.table.positions_of(np.array([hit.row for hit in found], np.int64))
 
 
 def _sound_blocks(
