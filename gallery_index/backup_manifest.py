@@ -65,7 +65,7 @@ class BackupManifest:
 
 def names_of_part(number: int) -> tuple[str, str, str]:
     """Return the names of a part's records, vectors and crops."""
-    return f"records-{number:06d}.jsonl", f"vectors-{number:06d}.f16", f"crops-{number:06d}.tar"
+    return f"records-{number:06d}.txt", f"vectors-{number:06d}.f16", f"crops-{number:06d}.tar"
 
 
 def write_manifest(directory: Path, manifest: BackupManifest) -> None:

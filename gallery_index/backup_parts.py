@@ -1,15 +1,14 @@
 """The parts of a backup: some thousand entries each, in three files of the same order.
 
-    records-000000.jsonl  sealed records, a line each, ascending by row
-    vectors-000000.f16    their embeddings, dense fp16 (n, D), little-endian
-    crops-000000.tar      their crops, named by row
+    records-000000.txt  row and sealed record, a line each, ascending
+    vectors-000000.f16  their embeddings, dense fp16 (n, D), little-endian
+    crops-000000.tar    their crops, named by row
 
 Entries pass one by one, so that a part of any size takes little memory. Owns the format; which
 entries they are is `backup`'s to say, where they go `restore`'s.
 """
 
 import hashlib
-import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -62,7 +61,8 @@ class PartWriter:
 
     def add(self, entry: KeptEntry) -> None:
         """Append an entry; its row is beyond those that came before."""
-        self._records.write(f"{encode_entry(entry.record)}\n".encode("ascii"))
+        line = f"{entry.record.row} {encode_entry(entry.record)}\n"
+        self._records.write(line.encode("ascii"))
         self._vectors.write(entry.vector.astype(_VECTOR).tobytes())
         self._crops.write(_tar_member(entry))
         self._entries += 1
@@ -174,8 +174,9 @@ def _readable(*paths: Path) -> Iterator[None]:
 
 def _decode_line(path: Path, line: str) -> GalleryEntry:
     try:
-        return decode_entry(line, key=json.loads(line[8:])["entry_id"])
-    except (GalleryCorruptError, ValueError, KeyError, TypeError) as error:
+        row, record = line.split(" ", 1)
+        return decode_entry(record, row=int(row))
+    except (GalleryCorruptError, ValueError) as error:
         raise GalleryCorruptError(f"{path}: {error}") from error
 
 

@@ -77,8 +77,13 @@ def test_the_files_can_be_read_without_us(directory: Path) -> None:
         member = tar.extractfile("000000000005")
         assert member is not None
         assert member.read() == b"\5" * 8
-    lines = (directory / "records-000000.jsonl").read_text("ascii").splitlines()
-    assert [json.loads(line[8:])["entry_id"] for line in lines] == ["e0", "e1", "e5", "e600"]
+    lines = (directory / "records-000000.txt").read_text("ascii").splitlines()
+    assert [json.loads(line.split(" ")[1][8:])["entry_id"] for line in lines] == [
+        "e0",
+        "e1",
+        "e5",
+        "e600",
+    ]
     manifest = json.loads((directory / "manifest.json").read_text())
     for kind in ("records", "vectors", "crops"):
         file = manifest["backup"]["parts"][0][kind]
@@ -99,7 +104,7 @@ def test_an_empty_part_holds_nothing(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["manifest.json", "records-000000.jsonl", "vectors-000000.f16", "crops-000000.tar"]
+    "name", ["manifest.json", "records-000000.txt", "vectors-000000.f16", "crops-000000.tar"]
 )
 def test_every_flipped_bit_is_noticed_or_changes_nothing(directory: Path, name: str) -> None:
     manifest = written(directory, *[kept(row) for row in ROWS])
@@ -122,7 +127,7 @@ def test_every_flipped_bit_is_noticed_or_changes_nothing(directory: Path, name: 
 
 
 @pytest.mark.parametrize(
-    "name", ["manifest.json", "records-000000.jsonl", "vectors-000000.f16", "crops-000000.tar"]
+    "name", ["manifest.json", "records-000000.txt", "vectors-000000.f16", "crops-000000.tar"]
 )
 def test_every_cut_off_or_missing_file_is_named(directory: Path, name: str) -> None:
     written(directory, *[kept(row) for row in ROWS])

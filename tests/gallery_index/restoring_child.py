@@ -1,0 +1,34 @@
+"""The process that `test_restore` kills at a chosen step of a restore."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from gallery_index.redis_store import RedisStore
+from gallery_index.restore import restore
+from gallery_index.sqlite_store import SQLiteStore
+
+FINISHED, KILLED = 0, 9
+
+
+def restore_until(backup: Path, directory: Path, redis_url: str | None, step: int) -> None:
+    """Restore, and die without a word before the given step: a sync or a commit."""
+    steps = 0
+
+    def dying(original: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object) -> object:
+            nonlocal steps
+            if steps == step:
+                os._exit(KILLED)
+            steps += 1
+            return original(*args)
+
+        return call
+
+    for name in ("fsync", "fdatasync", "unlink"):
+        setattr(os, name, dying(getattr(os, name)))
+    for kind in (SQLiteStore, RedisStore):
+        for name in ("create", "commit"):
+            setattr(kind, name, dying(getattr(kind, name)))
+    restore(backup, directory, redis_url=redis_url)
+    os._exit(FINISHED)
