@@ -14,11 +14,10 @@ from pathlib import Path
 
 from gallery_index.backup_manifest import BackupManifest, Part, write_manifest
 from gallery_index.backup_parts import PartWriter
-from gallery_index.backup_source import BackupSource
+from gallery_index.backup_source import BackupSource, opened_beside
 from gallery_index.directory_lock import DirectoryLock
 from gallery_index.durable_files import make_directory, storage_errors, sync_directory
 from gallery_index.errors import GalleryCorruptError, GalleryMismatchError
-from gallery_index.opening import open_beside
 from gallery_index.records import GalleryEntry
 
 OnProgress = Callable[[int, int], object]
@@ -58,8 +57,7 @@ def back_up(
     GalleryCorruptError naming what is damaged, StorageFullError, StoreUnavailableError; nothing is
     left in `out` then.
     """
-    with open_beside(directory, redis_url) as files, _whole_or_nothing(out) as unfinished:
-        source = BackupSource(files.store, files.vectors, files.crops)
+    with opened_beside(directory, redis_url) as source, _whole_or_nothing(out) as unfinished:
         found = len(source)
         copy = _Copy(source, unfinished, on_progress, entries_a_part)
         copy.run()
@@ -132,6 +130,7 @@ class _Copy:
 @contextmanager
 def _whole_or_nothing(out: Path) -> Iterator[Path]:
     """Give a directory beside `out` that takes its name at the end, and goes if anything fails."""
+    out = out.resolve()
     if out.is_mount() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise GalleryMismatchError(f"{out} is there already: name a new directory for the backup")
     unfinished = out.with_name(f"{out.name}.unfinished")

@@ -6,21 +6,58 @@ row are never written again, only erased, and whether they were erased the store
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from gallery_index.backup_parts import KeptEntry
-from gallery_index.crops import CropStore
+from gallery_index.crops import CropFiles, CropStore
 from gallery_index.entry_table import EntryTable
-from gallery_index.errors import GalleryMismatchError
-from gallery_index.opening import damaged_rows
+from gallery_index.errors import GalleryCorruptError, GalleryMismatchError
+from gallery_index.local_index import damaged_entries
+from gallery_index.opening import (
+    CROPS,
+    METADATA,
+    VECTORS,
+    check_store,
+    check_wanted,
+    read_identity,
+    refuse_unfinished,
+)
 from gallery_index.record_codec import StoreHead
-from gallery_index.records import EntryFilter, GalleryEntry
+from gallery_index.records import EntryFilter, GalleryEntry, StoreKind
+from gallery_index.redis_store import RedisStore
+from gallery_index.sqlite_store import SQLiteStore
 from gallery_index.store import MetadataStore
 from gallery_index.vector_file import VectorFile
 
 _ROWS_A_READ = 256
 _ANY = EntryFilter()
+
+
+@contextmanager
+def opened_beside(directory: Path, redis_url: str | None) -> Iterator["BackupSource"]:
+    """Open a gallery to read it, whether another process holds it or not.
+
+    Raises: GalleryMismatchError if there is none or its records are elsewhere, GalleryCorruptError,
+    StoreUnavailableError, StoreConfigurationError.
+    """
+    refuse_unfinished(directory)
+    identity = read_identity(directory)
+    kind: StoreKind = "sqlite" if redis_url is None else "redis"
+    check_wanted(directory, identity, replace(identity, store=kind))
+    with ExitStack() as opened:
+        vectors = opened.enter_context(closing(VectorFile(directory / VECTORS)))
+        crops = opened.enter_context(closing(CropFiles(directory / CROPS)))
+        # Reads that end at once: one long view would keep an erasure from emptying SQLite's log.
+        store: MetadataStore = (
+            _sqlite_store(directory / METADATA) if redis_url is None else RedisStore(redis_url)
+        )
+        opened.enter_context(closing(store))
+        check_store(directory, identity, store)
+        yield BackupSource(store, vectors, crops)
 
 
 class BackupSource:
@@ -54,7 +91,7 @@ class BackupSource:
             some = entries[start : start + _ROWS_A_READ]
             rows = np.array([entry.row for entry in some], np.int64)
             block = self._vectors.read(rows)
-            self.unreadable |= damaged_rows(block, self._table)
+            self.unreadable |= damaged_entries(block, self._table)
             for entry, vector in zip(some, block.vectors, strict=True):
                 crop = self._read_crop(entry)
                 if crop is not None and entry.row not in self.unreadable:
@@ -125,3 +162,9 @@ def _catch_up(store: MetadataStore, table: EntryTable, head: StoreHead) -> Store
         head = latest
     table.extend(head.next_row)
     return head
+
+
+def _sqlite_store(path: Path) -> SQLiteStore:
+    if not path.exists():
+        raise GalleryCorruptError(f"{path} is missing: restore it from a backup")
+    return SQLiteStore(path)
