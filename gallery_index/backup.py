@@ -134,8 +134,9 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
     if out.is_mount() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise GalleryMismatchError(f"{out} is there already: name a new directory for the backup")
     unfinished = out.with_name(f"{out.name}.unfinished")
-    make_directory(unfinished)
+    make_directory(out.parent)
     with storage_errors(unfinished):
+        unfinished.mkdir(exist_ok=True)
         lock = DirectoryLock(unfinished)
     try:
         with storage_errors(unfinished):
@@ -145,6 +146,7 @@ def _whole_or_nothing(out: Path) -> Iterator[Path]:
             (unfinished / "lock").unlink()
             sync_directory(unfinished)
             unfinished.rename(out)
+            unfinished = out
             sync_directory(out.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -20,9 +20,9 @@ from gallery_index.crops import CropFiles
 from gallery_index.directory_lock import DirectoryLock
 from gallery_index.durable_files import (
     make_directory,
-    replace_file,
     storage_errors,
     sync_directory,
+    write_synced,
 )
 from gallery_index.errors import GalleryMismatchError
 from gallery_index.opening import CROPS, METADATA, RESTORING, VECTORS
@@ -99,17 +99,20 @@ class _Restore:
         note = self._directory / RESTORING
         _clear(self._directory)
         try:
-            replace_file(note, self._manifest.digest.encode("ascii"))
+            with storage_errors(note):
+                # In place: half a note says as well that this is no gallery yet.
+                write_synced(note, self._manifest.digest.encode("ascii"))
+                sync_directory(self._directory)
             self._restore_files()
             self._restore_records()
+            with storage_errors(note):
+                note.unlink()
+                sync_directory(self._directory)
         except BaseException:
             if not self._in_redis:
                 _clear(self._directory)
                 note.unlink(missing_ok=True)
             raise
-        with storage_errors(note):
-            note.unlink()
-            sync_directory(self._directory)
 
     def _check_free(self, redis: RedisStore, resumed: bool) -> bool:
         """Return whether records of this restore are there already; others are refused."""

@@ -19,12 +19,12 @@ def restore_until(
     steps = 0
 
     def dying(original: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object) -> object:
+        def call(*args: object, **options: object) -> object:
             nonlocal steps
             if steps == step:
                 os._exit(KILLED)
             steps += 1
-            return original(*args)
+            return original(*args, **options)
 
         return call
 

