@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import redis
-from gallery_index.record_reader import RecordReader
 
 from gallery_index.backup import BackupReport, back_up
 from gallery_index.backup_source import BackupSource
@@ -19,6 +18,7 @@ from gallery_index.errors import (
     StorageFullError,
 )
 from gallery_index.gallery import Gallery
+from gallery_index.record_reader import RecordReader
 from gallery_index.records import EntryChanges, EntryFilter, GalleryEntry
 from gallery_index.restore import restore
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
@@ -245,7 +245,7 @@ def test_a_backup_keeps_no_erased_person_in_the_log(sqlite_place: Place, directo
 
 def harm(gallery: Gallery, what: str, row: int) -> None:
     """Damage the vector or the crop of a row."""
-    crop = gallery._files.crops.path(row)
+    crop = Path(gallery._files.crops.place(row))
     if what == "missing crop":
         crop.unlink()
     elif what == "changed crop":
@@ -293,14 +293,14 @@ def test_a_store_that_comes_back_older_ends_the_backup(
     place = Place(directory / "gallery", own_redis.url)
     filled(place)
     client = redis.Redis.from_url(own_redis.url)
-    keys = client.keys("*")
-    earlier = {key: client.dump(key) for key in keys}
+    earlier = {key: client.dump(key) for key in client.keys("*")}
     place.opened[-1].delete("e5")
 
     def go_back(done: int, total: int) -> None:
         if done == 4:
             client.flushall()
             for key, value in earlier.items():
+                assert value is not None
                 client.restore(key, 0, value)
 
     with pytest.raises(GalleryMismatchError, match="older data"):

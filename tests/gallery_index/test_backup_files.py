@@ -50,7 +50,7 @@ def written(directory: Path, *entries: KeptEntry) -> BackupManifest:
 
 def read_back(directory: Path) -> list[KeptEntry]:
     manifest = read_manifest(directory)
-    found = []
+    found: list[KeptEntry] = []
     for part in manifest.parts:
         check_part(directory, part)
         found += read_part(directory, manifest, part)

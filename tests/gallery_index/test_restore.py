@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from gallery_index import restore as restoring
 from gallery_index.backup import back_up
 from gallery_index.errors import (
     GalleryCorruptError,
     GalleryMismatchError,
     StorageFullError,
 )
+from gallery_index.opening import RESTORING
 from gallery_index.records import EntryFilter
 from gallery_index.redis_store import RedisStore
 from gallery_index.restore import restore
@@ -165,7 +165,7 @@ def test_killed_anywhere_it_is_no_gallery_until_it_is_restored_again(
         if not killed_at(backup, place, step):
             break
         kills += 1
-        if (place.directory / restoring.RESTORING).exists():
+        if (place.directory / RESTORING).exists():
             with pytest.raises(GalleryMismatchError, match="unfinished restore"):
                 place.open()
             restore(backup, place.directory, redis_url=place.redis_url)

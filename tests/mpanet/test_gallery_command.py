@@ -141,8 +141,6 @@ def test_what_cannot_be_backed_up_or_restored_exits_2_in_one_line(
         (["backup", "--data", str(nothing), "--out", "x"], "nothing is not a directory"),
         (["backup", "--data", str(data), "--out", str(data)], "is there already"),
         (["restore", "--backup", str(nothing), "--data", "x"], "no finished backup in"),
-        (["backup", "--data", str(data)], "--out"),
-        (["restore", "--data", str(data)], "--backup"),
     ):
         assert main(["gallery", *arguments]) == 2
         error = capsys.readouterr().err
