@@ -17,6 +17,7 @@ from gallery_index.errors import (
     GalleryLockedError,
     GalleryMismatchError,
     StorageFullError,
+    StoreUnavailableError,
 )
 from gallery_index.gallery import Gallery
 from gallery_index.record_reader import RecordReader
@@ -319,6 +320,22 @@ def test_a_store_that_comes_back_older_ends_the_backup(
         backed_up(place, directory / "backup", go_back)
     assert not list(directory.glob("backup*"))
     client.close()
+    place.close()
+
+
+def test_a_store_that_goes_away_ends_the_backup(own_redis: RedisServer, directory: Path) -> None:
+    place = Place(directory / "gallery", own_redis.url)
+    filled(place)
+
+    def kill(done: int, total: int) -> None:
+        if done == 4:
+            own_redis.kill()
+
+    with pytest.raises(StoreUnavailableError, match="Redis at"):
+        backed_up(place, directory / "backup", kill)
+    assert not list(directory.glob("backup*"))
+    own_redis.start()
+    assert backed_up(place, directory / "backup").entries == 9
     place.close()
 
 
