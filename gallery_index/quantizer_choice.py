@@ -21,8 +21,8 @@ from gallery_index.quantizers import (
 
 EXACT_BELOW: Final = 4096
 SAMPLE_ROWS: Final = 2048
-LADDER: Final = (64, 128, 256, 512, 1024)
-_SHARE = 0.3  # a margin is small that is at most this part of the similarities' spread
+LADDER: Final = (128, 256, 512, 1024)
+_SHARE = 0.8  # a margin is small that is at most this part of the similarities' spread
 _TAIL = 1e-4  # pairs that may exceed the margin
 _NEIGHBOURS = 10
 _CAUTION = 1.25  # for people who are not in the sample

@@ -34,7 +34,7 @@ def measured(index: LocalIndex) -> Recall:
     value = measure_recall(
         probes,
         _sound_blocks(index, positions, rows),
-        lambda probe, k: _answer(index, probe, k),
+        lambda probe, k: _answer(index, probe, k, len(groups)),
         groups=groups,
         k=DEPTH,
     )
@@ -52,7 +52,7 @@ def _probes(
     return draw_probes(stored.values[stored.sound], groups[chosen[stored.sound]])
 
 
-def _answer(index: LocalIndex, probe: Probe, k: int) -> NDArray[np.int64]:
+def _answer(index: LocalIndex, probe: Probe, k: int, known: int) -> NDArray[np.int64]:
     filter = EntryFilter(modality=None if probe.group is None else _GROUPS[probe.group])
     with index.view.reading():
         found, _ = exact_search(
@@ -61,7 +61,8 @@ def _answer(index: LocalIndex, probe: Probe, k: int) -> NDArray[np.int64]:
             find=lambda n: index.candidates(probe.vector, n, filter),
             read_vectors=index.vectors,
         )
-        return index.table.positions_of(np.array([hit.row for hit in found], np.int64))
+        positions = index.table.positions_of(np.array([hit.row for hit in found], np.int64))
+    return positions[positions < known]
 
 
 def _sound_blocks(

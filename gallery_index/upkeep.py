@@ -61,3 +61,5 @@ class UpkeepThread:
                 if str(error) != said:
                     _LOG.error("upkeep: %s", error)
                 said = str(error)
+            except Exception:  # the edge of this thread: without it the gallery decays unseen
+                _LOG.exception("upkeep broke down")
