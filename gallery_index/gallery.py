@@ -124,6 +124,7 @@ class Gallery:
         crop again is the same entry (`replayed`).
         Raises, for the whole call: StorageFullError, StoreUnavailableError.
         """
+        self._care.keep_up()
         return self._adds.submit([self._prepare(entry) for entry in entries])
 
     def _enrol(

@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.errors import GalleryError, StoreUnavailableError
+from gallery_index.errors import GalleryCorruptError, GalleryError, StoreUnavailableError
 from gallery_index.first_stage import FirstStage
 from gallery_index.local_index import (
     add_at,
@@ -34,6 +34,7 @@ from gallery_index.upkeep import UpkeepPolicy
 
 _LOG = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 256
+_OVERGROWN = 2  # times the size from which a compressed first stage is due
 
 Writing = Callable[[], AbstractContextManager[None]]
 
@@ -53,6 +54,7 @@ class IndexCare:
         self._policy = policy
         self._writing = writing
         self._shaping = Lock()
+        self._keeping_up = Lock()
         self.erasing = Lock()
 
     def run_due(self) -> None:
@@ -65,6 +67,21 @@ class IndexCare:
             self.compact()
         if self._snapshot_is_due():
             self.snapshot()
+
+    def keep_up(self) -> None:
+        """Train before more is added, where vectors have come faster than upkeep.
+
+        Until then each is held whole in memory.
+        """
+        if not (self._training_is_due() and self._is_overgrown()):
+            return
+        with self._keeping_up:
+            if self._training_is_due():
+                try:
+                    self.train_anew()
+                except GalleryCorruptError as error:
+                    self._memory.stays_exact = True
+                    _LOG.error("the first stage stays exact, in memory: %s", error)
 
     def snapshot(self) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.
@@ -206,6 +223,9 @@ class IndexCare:
             and len(index.table) >= self._policy.exact_below
             and not self._memory.stays_exact
         )
+
+    def _is_overgrown(self) -> bool:
+        return len(self._memory.index.table) >= _OVERGROWN * self._policy.exact_below
 
     def _recall_is_due(self) -> bool:
         recall, entries = self._memory.recall, len(self._memory.index.table)
