@@ -328,6 +328,8 @@ class Gallery:
     def stats(self) -> GalleryStats:
         """Return counts, durability and readiness; asks the store whether it answers."""
         identity, memory = self._files.identity, self._memory
+        self._check_open()
+        ready = self._files.store.ready()  # may wait: outside the lock
         with self._reading():
             table, stage = self._index.table, self._index.stage
             return GalleryStats(
@@ -337,7 +339,7 @@ class Gallery:
                 store=self._files.store.kind,
                 durability=self._files.store.durability(),
                 index_kind=stage.kind,
-                ready=self._files.store.ready(),
+                ready=ready,
                 model_id=identity.model_id,
                 embedding_dim=identity.embedding_dim,
                 damaged_rows=len(self._index.damaged),
@@ -358,6 +360,7 @@ class Gallery:
         """Write a snapshot if one is due and release the directory; again: does nothing."""
         if self._closed:
             return
+        self._care.stop()
         if self._upkeep is not None:
             self._upkeep.stop()
         try:

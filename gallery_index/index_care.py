@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,12 @@ class IndexCare:
         self._writing = writing
         self._shaping = Lock()
         self._keeping_up = Lock()
+        self._stopping = Event()
         self.erasing = Lock()
+
+    def stop(self) -> None:
+        """End training and measuring at their next block of rows, for good."""
+        self._stopping.set()
 
     def run_due(self) -> None:
         """Do what is due. Raises: GalleryError for what could not be done."""
@@ -168,7 +173,7 @@ class IndexCare:
     def measure_recall(self) -> Recall:
         """Measure recall@10 against exact search on a sample of the entries."""
         with self._shaping:
-            recall = measured(self._memory.index)
+            recall = measured(self._memory.index, self._check_going_on)
             self._memory.recall = recall
         return recall
 
@@ -202,6 +207,7 @@ class IndexCare:
 
     def _codes(self, quantizer: Quantizer, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the codes of rows; those erased meanwhile are to be erased by the caller."""
+        self._check_going_on()
         block = self._files.vectors.read(rows)
         if block.damage:
             index = self._memory.index
@@ -210,6 +216,10 @@ class IndexCare:
             if problems:
                 raise unreadable(self._files.vectors, problems, len(rows))
         return quantizer.encode(block.vectors)
+
+    def _check_going_on(self) -> None:
+        if self._stopping.is_set():
+            raise GalleryError("the gallery is being closed")
 
     def _sample(self) -> NDArray[np.float16]:
         index = self._memory.index
