@@ -56,6 +56,7 @@ class IndexCare:
         self._shaping = Lock()
         self._keeping_up = Lock()
         self._stopping = Event()
+        self._worked_since = 0.0
         self.erasing = Lock()
 
     def stop(self) -> None:
@@ -67,7 +68,7 @@ class IndexCare:
         if self._training_is_due():
             self.train_anew()
         if self._recall_is_due():
-            self.reach_recall()
+            self.reach_recall(gently=True)
         if self._compaction_is_due():
             self.compact()
         if self._snapshot_is_due():
@@ -155,10 +156,13 @@ class IndexCare:
                 self._memory.recall = Recall()
         _LOG.info("first stage %s over %d entries", quantizer.kind, len(index.table))
 
-    def reach_recall(self) -> None:
-        """Measure recall@10; below the target, build the first stage finer and measure again."""
+    def reach_recall(self, *, gently: bool = False) -> None:
+        """Measure recall@10; below the target, build the first stage finer and measure again.
+
+        `gently` leaves half of a core's time to others while measuring.
+        """
         while True:
-            recall = self.measure_recall()
+            recall = self.measure_recall(gently=gently)
             assert recall.value is not None
             _LOG.info("recall@10 %.4f over %d entries", recall.value, recall.entries)
             if recall.value >= self._policy.recall_target:
@@ -170,10 +174,12 @@ class IndexCare:
             self._memory.stays_exact = isinstance(quantizer, ExactFp16)
             self.train(quantizer)
 
-    def measure_recall(self) -> Recall:
+    def measure_recall(self, *, gently: bool = False) -> Recall:
         """Measure recall@10 against exact search on a sample of the entries."""
+        on_block = self._rest if gently else self._check_going_on
+        self._worked_since = time.monotonic()
         with self._shaping:
-            recall = measured(self._memory.index, self._check_going_on)
+            recall = measured(self._memory.index, on_block)
             self._memory.recall = recall
         return recall
 
@@ -216,6 +222,12 @@ class IndexCare:
             if problems:
                 raise unreadable(self._files.vectors, problems, len(rows))
         return quantizer.encode(block.vectors)
+
+    def _rest(self) -> None:
+        """Wait as long as the work since the last rest took."""
+        self._stopping.wait(time.monotonic() - self._worked_since)
+        self._check_going_on()
+        self._worked_since = time.monotonic()
 
     def _check_going_on(self) -> None:
         if self._stopping.is_set():
