@@ -108,10 +108,16 @@ class IndexCare:
                     RECALL: self._memory.recall.packed(),
                 }
                 writer = begin_snapshot(self._files.snapshots, head, sections)
+
+            def codes(start: int, stop: int) -> NDArray[np.uint8]:
+                # Codes move in memory when more are added.
+                with index.view.reading():
+                    return stage.codes(start, stop)
+
             try:
-                writer.add_codes(count, stage.quantizer.code_size, stage.codes)
+                writer.add_codes(count, stage.quantizer.code_size, codes)
                 writer.finish()
-            except GalleryError:
+            except BaseException:
                 writer.abandon()
                 raise
             self._memory.snapshot_head, self._memory.reshaped = head, False
