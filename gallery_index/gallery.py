@@ -275,7 +275,9 @@ class Gallery:
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
         ask = Ask(top_k, group_by, min_similarity)
         with self._reading():
-            return reranked(matches, ask, lambda rows: self._index.vectors(rows).values)
+            # What was deleted since the search has no vector any more.
+            found = [match for match in matches if self._index.table.find(match.entry.row)]
+            return reranked(found, ask, lambda rows: self._index.vectors(rows).values)
 
     def snapshot(self) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.
