@@ -146,7 +146,9 @@ def test_rows_and_crops_without_a_record_are_cleared_away(place: Place) -> None:
     assert gallery.verify().unfinished == []
 
 
-@pytest.mark.parametrize("step", ["vectors.erase", "crops.unlink", "snapshots.manifests", "snapshots.read"])
+@pytest.mark.parametrize(
+    "step", ["vectors.erase", "crops.unlink", "snapshots.manifests", "snapshots.read"]
+)
 def test_an_erasure_that_was_killed_is_finished_at_the_next_opening(
     place: Place, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
