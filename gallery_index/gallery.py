@@ -322,7 +322,7 @@ class Gallery:
         mended = self._care.mend()
         self._care.train_anew()
         self._care.measure_recall()
-        self._care.snapshot()
+        self._care.snapshot(kept=1)
         return mended
 
     def stats(self) -> GalleryStats:
