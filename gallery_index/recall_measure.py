@@ -1,12 +1,13 @@
 """The recall of a local index, on its own entries: which ask, and what they are answered."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import Ask, exact_search
+from gallery_index.exact_search import Ask, Candidates, exact_search
 from gallery_index.local_index import LocalIndex, live_positions
 from gallery_index.recall import Block, Probe, draw_probes, measure_recall
 from gallery_index.recall_record import Recall
@@ -26,7 +27,7 @@ def measured(index: LocalIndex) -> Recall:
     with index.view.reading():
         positions = live_positions(index.table)
         infrared = index.table.mask(EntryFilter(modality="infrared"))
-        rows = index.table.rows_of(positions)
+        rows, beyond = index.table.rows_of(positions), index.table.rows
     groups = (
         np.zeros(index.table.positions, np.int8) if infrared is None else infrared.astype(np.int8)
     )
@@ -34,7 +35,7 @@ def measured(index: LocalIndex) -> Recall:
     value = measure_recall(
         probes,
         _sound_blocks(index, positions, rows),
-        lambda probe, k: _answer(index, probe, k),
+        lambda probe, k: _answer(index, probe, k, beyond),
         groups=groups,
         k=DEPTH,
     )
@@ -52,16 +53,27 @@ def _probes(
     return draw_probes(stored.values[stored.sound], groups[chosen[stored.sound]])
 
 
-def _answer(index: LocalIndex, probe: Probe, k: int) -> NDArray[np.int64]:
+def _answer(index: LocalIndex, probe: Probe, k: int, beyond: int) -> NDArray[np.int64]:
+    """Return the positions that a search finds among the rows before `beyond`."""
     filter = EntryFilter(modality=None if probe.group is None else _GROUPS[probe.group])
     with index.view.reading():
         found, _ = exact_search(
             probe.vector,
             Ask(k, "entry", None),
-            find=lambda n: index.candidates(probe.vector, n, filter),
+            find=lambda n: _before(beyond, index.candidates(probe.vector, n, filter)),
             read_vectors=index.vectors,
         )
         return index.table.positions_of(np.array([hit.row for hit in found], np.int64))
+
+
+def _before(beyond: int, found: Candidates) -> Candidates:
+    known = found.rows < beyond
+    return replace(
+        found,
+        rows=found.rows[known],
+        estimates=found.estimates[known],
+        persons=found.persons[known],
+    )
 
 
 def _sound_blocks(

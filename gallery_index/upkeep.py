@@ -61,3 +61,5 @@ class UpkeepThread:
                 if str(error) != said:
                     _LOG.error("upkeep: %s", error)
                 said = str(error)
+            except Exception:  # a fault of ours must not end snapshots and expiry for good
+                _LOG.exception("upkeep failed")
