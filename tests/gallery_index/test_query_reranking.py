@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -68,6 +68,7 @@ def nearest(persons: list[str | None]) -> tuple[list[Match], NDArray[np.float32]
 NOBODY: list[str | None] = [None] * COUNT
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 60), st.integers(2, 6), st.integers(0, 2**32 - 1))
 def test_the_order_is_that_of_the_published_arithmetic(count: int, dim: int, seed: int) -> None:
     """The slow twin gets the query and its entries together. Products are exact, and often tied."""
