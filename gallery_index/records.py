@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-JsonScalar: TypeAlias = bool | int | float | str | None
+JsonScalar: TypeAlias = "bool | int | float | str | None"
 Names: TypeAlias = str | tuple[str, ...]
 GroupBy: TypeAlias = Literal["entry", "person"]
 StoreKind: TypeAlias = Literal["sqlite", "redis"]
@@ -184,13 +184,15 @@ class VerificationReport:
     """What `verify` read, and everything it found wrong (no problems: the gallery is sound).
 
     `unfinished` names what a killed process left half done and the next opening puts in order: no
-    acknowledged entry is touched by it.
+    acknowledged entry is touched by it. `recall_at_10` is that of the index on a sample of the
+    entries, None where there is no index or something is not sound.
     """
 
     entries: int
     rows: int
     crops: int
     index_positions: int
+    recall_at_10: float | None
     problems: list[str]
     unfinished: list[str]
 
