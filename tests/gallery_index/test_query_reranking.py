@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import Ask
+from gallery_index.exact_search import Ask, StoredVectors
 from gallery_index.query_reranking import order_around, reranked
 from gallery_index.records import GalleryEntry, GroupBy, Match
 from tests.gallery_index.places import DIM, Place, enrolled, new
@@ -158,3 +158,21 @@ def test_a_gallery_leaves_out_what_was_deleted_after_the_search(sqlite_place: Pl
     } - {found[2].entry.entry_id}
     [best] = gallery.reranked(found, top_k=5, group_by="person")
     assert best == answer[0]
+
+
+def test_a_vector_that_cannot_be_trusted_spoils_no_order(
+    sqlite_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = sqlite_place.open()
+    enrolled(gallery, *(new(seed) for seed in range(30)))
+    found = gallery.search(np.ones(DIM, np.float32), top_k=30)
+    read = gallery._index.vectors
+
+    def damaged(rows: NDArray[np.int64]) -> StoredVectors:
+        stored = read(rows)
+        stored.values[7] = np.nan
+        return StoredVectors(stored.values, np.arange(len(rows)) != 7)
+
+    monkeypatch.setattr(gallery._index, "vectors", damaged)
+    answer = gallery.reranked(found, top_k=30)
+    assert sorted(m.entry.row for m in answer) == sorted(m.entry.row for m in found)
