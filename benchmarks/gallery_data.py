@@ -121,9 +121,7 @@ class Crowd:
         rng = self._rng(_QUERY, person, number)
         side = self.population.side(infrared)
         cameras = rng.choice(list(side.cameras), size=count)
-        tracklets = [
-            self._draw_tracklet(camera, infrared, 1, rng) for camera in cameras.tolist()
-        ]
+        tracklets = [self._draw_tracklet(camera, infrared, 1, rng) for camera in cameras.tolist()]
         centres = self._tracklet_centres(self._person(person)[0], tracklets)
         return self._frames(centres, side, rng), cameras
 
@@ -147,7 +145,8 @@ class Crowd:
         if person % PERSONS_PER_BLOCK == 0:
             seen = [(bool(person // PERSONS_PER_BLOCK % 2), CROPS_PER_PERSON)]
         else:
-            seen = list(zip(rng.permutation([False, False, True, True]).tolist(), TRACKLET_LENGTHS))
+            modalities = rng.permutation([False, False, True, True]).tolist()
+            seen = list(zip(modalities, TRACKLET_LENGTHS, strict=True))
         cameras = {
             infrared: rng.permutation(list(self.population.side(infrared).cameras)).tolist()
             for infrared in (False, True)

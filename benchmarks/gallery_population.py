@@ -138,7 +138,7 @@ def _side(parts: _Parts, persons: Floats, frames: Floats) -> ModalitySide:
 
 def _frame_residuals(neighbours: Embedded) -> Floats:
     """What frames differ from their tracklet's mean by, scaled for the mean being theirs."""
-    _, first, counts = np.unique(neighbours.tracklets, return_index=True, return_counts=True)
+    _, counts = np.unique(neighbours.tracklets, return_counts=True)
     order = np.argsort(neighbours.tracklets, kind="stable")
     left = neighbours.embeddings[order].copy()
     starts = np.concatenate([[0], np.cumsum(counts)])

@@ -1,5 +1,6 @@
 """The values that go into a gallery and come out of it. Holds no behaviour and no I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+JsonScalar: TypeAlias = "bool | int | float | str | None"
+Names: TypeAlias = str | tuple[str, ...]
 GroupBy: TypeAlias = Literal["entry", "person"]
 StoreKind: TypeAlias = Literal["sqlite", "redis"]
 Durability: TypeAlias = Literal["power-loss", "process-crash", "unknown"]
@@ -84,18 +87,23 @@ class EntryChanges:
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
-    """Which entries take part; `None` means any.
+    """Which entries take part: those that meet every condition; `None` is no condition.
 
-    `captured_after` is inclusive, `captured_before` exclusive; an entry without a capture time
-    matches neither. An entry without a camera is not excluded by `exclude_camera_id`.
+    Several names in a tuple mean any of them. An entry without a person matches no `person_id` and
+    is not excluded by `exclude_person_id`; with cameras it is the same. `captured_after` is
+    inclusive, `captured_before` exclusive; an entry without a capture time matches neither.
+    Every attribute named must be there, at the top level, and equal as JSON: 1 equals 1.0, `true`
+    does not equal 1, and `null` equals a `null` but not an attribute that is absent.
     """
 
-    person_id: str | None = None
-    camera_id: str | None = None
-    exclude_camera_id: str | None = None
+    person_id: Names | None = None
+    camera_id: Names | None = None
+    exclude_camera_id: Names | None = None
     modality: str | None = None
     captured_after: datetime | None = None
     captured_before: datetime | None = None
+    exclude_person_id: Names | None = None
+    attributes: Mapping[str, JsonScalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,13 @@ class GalleryStats:
     store does not answer: searches go on, writes raise StoreUnavailableError. `damaged_rows` were
     found to fail their checksum since the opening: they are answered from memory, `verify` names
     them and `rebuild` mends them.
+
+    `recall_at_10` is the share of the ten nearest entries that searches found when it was last
+    measured against exact search, None before; below `recall_target` the index is built anew,
+    finer. `index_bytes` is what the index takes in memory, `dead_positions` those of deleted
+    entries in it, which a compaction drops. `snapshot_age_s` is the age of the newest snapshot,
+    None without one, `rows_since_snapshot` what a start adds to it. `candidates_per_query` is the
+    mean number of vectors that recent searches compared exactly.
     """
 
     entries: int
@@ -154,6 +169,14 @@ class GalleryStats:
     model_id: str
     embedding_dim: int
     damaged_rows: int
+    recall_at_10: float | None = None
+    recall_target: float = 0.99
+    recall_measured_at: datetime | None = None
+    index_bytes: int = 0
+    dead_positions: int = 0
+    snapshot_age_s: float | None = None
+    rows_since_snapshot: int = 0
+    candidates_per_query: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +184,15 @@ class VerificationReport:
     """What `verify` read, and everything it found wrong (no problems: the gallery is sound).
 
     `unfinished` names what a killed process left half done and the next opening puts in order: no
-    acknowledged entry is touched by it.
+    acknowledged entry is touched by it. `recall_at_10` is that of the index on a sample of the
+    entries, None where there is no index or something is not sound.
     """
 
     entries: int
     rows: int
     crops: int
     index_positions: int
+    recall_at_10: float | None
     problems: list[str]
     unfinished: list[str]
 

@@ -6,6 +6,7 @@ import math
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.errors import InvalidEntryError
-from gallery_index.records import EntryChanges, EntryFilter, JsonValue, NewEntry, Unset
+from gallery_index.records import (
+    EntryChanges,
+    EntryFilter,
+    JsonScalar,
+    JsonValue,
+    Names,
+    NewEntry,
+    Unset,
+)
 
 MODALITIES = ("visible", "infrared")
 MAX_TOP_K = 1000
@@ -71,6 +80,9 @@ def changed_fields(changes: EntryChanges) -> dict[str, Any]:
 
 def check_filter(filter: EntryFilter) -> None:
     """Check the fields of a filter. Raises: InvalidEntryError."""
+    for name in ("person_id", "exclude_person_id", "camera_id", "exclude_camera_id"):
+        _check_names(name, getattr(filter, name))
+    _check_wanted_attributes(filter.attributes)
     if filter.modality is not None:
         check_modality(filter.modality)
     _in_utc("captured_after", filter.captured_after)
@@ -120,7 +132,8 @@ def normalised(vector: NDArray[np.float32], dim: int, name: str) -> NDArray[np.f
             f"{name}: expected {dim} dimensions, got an array of shape {vector.shape}"
         )
     wide = vector.astype(np.float64)
-    length = float(np.linalg.norm(wide))
+    # Not `linalg.norm`: BLAS splits even one vector over threads that wait for one another.
+    length = math.sqrt(float((wide * wide).sum()))
     if not math.isfinite(length) or length == 0.0:
         raise InvalidEntryError(f"{name}: expected a finite vector with a length, got {length}")
     return (wide / length).astype(np.float32)
@@ -136,6 +149,35 @@ def _check_name(field: str, value: str | None) -> None:
         raise InvalidEntryError(
             f"{field}: expected 1 to {_MAX_NAME} printable characters, got {value[:80]!r}"
         )
+
+
+def _check_names(field: str, names: Names | None) -> None:
+    if isinstance(names, str | None):
+        _check_name(field, names)
+        return
+    if not isinstance(names, tuple) or not names:
+        raise InvalidEntryError(f"{field}: expected a name or a tuple of names, got {names!r:.80}")
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidEntryError(f"{field}: expected names, got {name!r:.80}")
+        _check_name(field, name)
+
+
+def _check_wanted_attributes(attributes: Mapping[str, JsonScalar]) -> None:
+    if not isinstance(attributes, Mapping):
+        raise InvalidEntryError(
+            f"attributes: expected names with the values they must have, got {attributes!r:.80}"
+        )
+    for key, value in attributes.items():
+        if not isinstance(key, str):
+            raise InvalidEntryError(f"attributes: expected names as keys, got {key!r:.80}")
+        if not isinstance(value, bool | int | float | str | None) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            raise InvalidEntryError(
+                f"attributes: expected text, a finite number, true, false or null for {key!r:.80},"
+                f" got {value!r:.80}"
+            )
 
 
 def _check_attributes(attributes: dict[str, JsonValue]) -> None:
