@@ -102,12 +102,13 @@ class _Scored:
         """How far a similarity may exceed its estimate, by what this query has shown so far.
 
         Estimates fall short the more the nearer an entry is, and the nearest are scored first: what
-        they were short of bounds what the others are. Never more than the first stage says.
+        they were short of bounds what the others are. Never more than the first stage says, nor
+        less than a quarter of it.
         """
         if not len(self.values):
             return prior
         shown = float((self.values - self.estimates).max())
-        return min(prior, _CAUTION * max(shown, 0.0) + self.error)
+        return min(prior, max(_CAUTION * shown + self.error, prior / 4))
 
     def best_of_groups(self, ask: Ask) -> NDArray[np.float32]:
         """The best of each person scored; of entries without one, and ungrouped, every value."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.blas_threads import one_blas_thread
 from gallery_index.quantizers import (
     ExactFp16,
     HadamardRaBitQ,
@@ -30,6 +31,7 @@ _FEW_ROWS = 64  # held-out rows below which no tail can be measured
 _HEADROOM = 1.25  # of a coordinate's range over what the sample shows
 
 
+@one_blas_thread()
 def choose(sample: NDArray[np.float16], entries: int, exact_below: int = EXACT_BELOW) -> Quantizer:
     """Return the cheapest quantizer that describes a gallery of `entries` like the sample (n, D).
 
@@ -49,6 +51,7 @@ def choose(sample: NDArray[np.float16], entries: int, exact_below: int = EXACT_B
     return trial.rotated()
 
 
+@one_blas_thread()
 def finer(quantizer: Quantizer, sample: NDArray[np.float16]) -> Quantizer | None:
     """Return the next rung: more dimensions, then a bit each at full dimension, then exact."""
     if isinstance(quantizer, ExactFp16):
