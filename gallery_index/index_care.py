@@ -112,7 +112,7 @@ class IndexCare:
             try:
                 writer.add_codes(count, stage.quantizer.code_size, self._codes_of(stage))
                 writer.finish()
-            except GalleryError:
+            except BaseException:
                 writer.abandon()
                 raise
             self._memory.snapshot_head, self._memory.reshaped = head, False

@@ -290,7 +290,8 @@ class SnapshotData:
     def overwrite(self, spans: list[tuple[str, int, int]]) -> None:
         """Overwrite bytes of sections (name, first, behind the last) with zeros, durably.
 
-        Blocks that failed their checksum before are left failing it.
+        Raises: GalleryCorruptError for a block that fails its checksum, as one does that a killed
+        process was overwriting.
         """
         with storage_errors(self._path):
             for name, first, stop in spans:
@@ -312,12 +313,12 @@ class SnapshotData:
         for block in range(first // _BLOCK, -(-stop // _BLOCK)):
             begin = block * _BLOCK
             data = bytearray(self._pread(begin, min(_BLOCK, self._size - begin)))
-            was_sound = zlib.crc32(data) == self._sums[block]
+            if zlib.crc32(data) != self._sums[block]:
+                raise GalleryCorruptError(f"{self._path}: a block to be overwritten is damaged")
             here, there = max(first - begin, 0), min(stop - begin, len(data))
             data[here:there] = bytes(there - here)
             write_at(self._descriptor, bytes(data[here:there]), begin + here)
-            if was_sound:
-                self._sums[block] = zlib.crc32(data)
+            self._sums[block] = zlib.crc32(data)
 
     def _read(self, offset: int, size: int) -> tuple[NDArray[np.uint8], list[int]]:
         """Return bytes and the numbers of the blocks among them that fail their checksum."""
