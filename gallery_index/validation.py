@@ -13,8 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.errors import InvalidEntryError
-from gallery_index.records import EntryChanges, EntryFilter, JsonValue, NewEntry, Unset
+from gallery_index.errors import EntryConflictError, InvalidEntryError
+from gallery_index.records import (
+    EntryChanges,
+    EntryFilter,
+    GalleryEntry,
+    JsonValue,
+    NewEntry,
+    Unset,
+)
 
 MODALITIES = ("visible", "infrared")
 MAX_TOP_K = 1000
@@ -50,6 +57,34 @@ def prepare(new: NewEntry, dim: int) -> PreparedEntry:
         captured_at=_in_utc("captured_at", new.captured_at),
         source=new,
     )
+
+
+def entry_of(item: PreparedEntry, row: int, model_id: str) -> GalleryEntry:
+    """Return the entry that a prepared one becomes at a row, enrolled now."""
+    return GalleryEntry(
+        entry_id=item.entry_id,
+        person_id=item.source.person_id,
+        camera_id=item.source.camera_id,
+        modality=item.source.modality,
+        captured_at=item.captured_at,
+        attributes=item.source.attributes,
+        model_id=model_id,
+        crop_sha256=item.crop_sha256,
+        media_type=item.source.media_type,
+        enrolled_at=datetime.now(UTC),
+        row=row,
+    )
+
+
+def check_same(entry: GalleryEntry, crop_sha256: str, modality: str) -> None:
+    """Check that an entry is of this crop and modality. Raises: EntryConflictError."""
+    if entry.crop_sha256 != crop_sha256:
+        raise EntryConflictError(f"entry id {entry.entry_id!r} is taken by another crop")
+    if entry.modality != modality:
+        raise EntryConflictError(
+            f"entry id {entry.entry_id!r} is taken by this crop as {entry.modality},"
+            f" it came as {modality}"
+        )
 
 
 def changed_fields(changes: EntryChanges) -> dict[str, Any]:
