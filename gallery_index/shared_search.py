@@ -74,7 +74,9 @@ class Sighting:
                     self.damaged.add(row)
         found = [self._vectors[row] for row in wanted]
         return StoredVectors(
-            np.array([vector for vector, _ in found], np.float16).reshape(len(rows), -1),
+            np.array([vector for vector, _ in found], np.float16).reshape(
+                len(rows), len(self._query)
+            ),
             np.array([is_sound for _, is_sound in found], np.bool_),
         )
 

@@ -27,7 +27,7 @@ class OneAtATime:
         self._client = QdrantClient(":memory:")
         self._lock = RLock()
         self.away = False
-        self.before: dict[str, Callable[[], None]] = {}
+        self.before: dict[str, Callable[[], object]] = {}
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
