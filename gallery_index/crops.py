@@ -1,22 +1,54 @@
 """The crop files: the bytes of every enrolled image, as they came.
 
-A crop lies at `crops/ab/<sha256 of the entry id>`, so that no id can name a path. Owns writing,
-reading and unlinking; which crops belong there is the metadata store's to say. A crop is written
-in place: until its record is committed nobody looks for it.
+The crop of a row lies at `crops/<row // 1000>/<row>`: rows are never used twice, so what a killed
+process left lies at or beyond the first row that was not committed, and is found without a listing
+of everything. Owns writing, reading and unlinking; which crops belong there is the metadata store's
+to say. A crop is written in place: until its record is committed nobody looks for it.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
-from gallery_index.durable_files import storage_errors, sync_directory, write_synced
+from gallery_index.durable_files import (
+    make_directory,
+    storage_errors,
+    sync_directory,
+    write_synced,
+)
 
 # Files synced side by side share a commit of the file system's journal: 64 crops took 110 ms,
 # one after another 450 ms.
 _THREADS = 8
+_ROWS_A_SHARD = 1000
+
+
+class CropStore(Protocol):
+    """Where the crops of a gallery are kept, by row."""
+
+    def write(self, crops: Mapping[int, bytes]) -> None:
+        """Write crops, all of them durably or none."""
+
+    def read(self, row: int) -> bytes:
+        """Return a crop's bytes. Raises: FileNotFoundError."""
+
+    def unlink(self, rows: Iterable[int]) -> int:
+        """Remove crops durably; returns how many were there."""
+
+    def place(self, row: int) -> str:
+        """Where a crop is, for messages."""
+
+    def beyond(self, first_row: int) -> list[int]:
+        """Return the rows from `first_row` on that have a crop."""
+
+    def rows(self) -> set[int]:
+        """Return every row that has a crop."""
+
+    def close(self) -> None:
+        """End the threads that write."""
 
 
 class CropFiles:
@@ -24,44 +56,54 @@ class CropFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        with storage_errors(directory):
-            _make_shards(directory)
+        make_directory(directory)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="crops")
 
-    def path(self, entry_id: str) -> Path:
-        """Where the crop of an entry lies."""
-        name = hashlib.sha256(entry_id.encode()).hexdigest()
-        return self.directory / name[:2] / name
+    def path(self, row: int) -> Path:
+        """Where the crop of a row lies."""
+        return self._shard(row // _ROWS_A_SHARD) / f"{row:010d}"
 
-    def write(self, crops: Mapping[str, bytes]) -> None:
-        """Write crops by entry id, all of them durably or none.
+    def place(self, row: int) -> str:
+        """Where a crop is, for messages."""
+        return str(self.path(row))
+
+    def write(self, crops: Mapping[int, bytes]) -> None:
+        """Write crops by row, all of them durably or none.
 
         Raises: StorageFullError, GalleryError; no crop of the call is left then.
         """
-        paths = [self.path(entry_id) for entry_id in crops]
+        paths = [self.path(row) for row in crops]
+        shards = sorted({path.parent for path in paths})
+        for shard in shards:
+            make_directory(shard)
         futures = [
-            self._threads.submit(_write_crop, path, crop)
+            self._threads.submit(write_synced, path, crop)
             for path, crop in zip(paths, crops.values(), strict=True)
         ]
         failures = [error for future in futures if (error := future.exception()) is not None]
-        if failures:
+        try:
+            with storage_errors(self.directory):
+                if failures:
+                    raise failures[0]
+                for shard in shards:
+                    sync_directory(shard)
+        except BaseException:
             for path in paths:
                 with suppress(OSError):  # the failure itself is what to tell
                     path.unlink(missing_ok=True)
-            with storage_errors(self.directory):
-                raise failures[0]
+            raise
 
-    def read(self, entry_id: str) -> bytes:
+    def read(self, row: int) -> bytes:
         """Return a crop's bytes. Raises: FileNotFoundError."""
-        return self.path(entry_id).read_bytes()
+        return self.path(row).read_bytes()
 
-    def unlink(self, entry_ids: Iterable[str]) -> int:
+    def unlink(self, rows: Iterable[int]) -> int:
         """Remove crops durably; returns how many were there."""
         found = 0
         parents = set()
         with storage_errors(self.directory):
-            for entry_id in entry_ids:
-                path = self.path(entry_id)
+            for row in rows:
+                path = self.path(row)
                 if path.exists():
                     path.unlink()
                     parents.add(path.parent)
@@ -70,32 +112,25 @@ class CropFiles:
                 sync_directory(parent)
         return found
 
+    def beyond(self, first_row: int) -> list[int]:
+        """Return the rows from `first_row` on that have a crop; reads few directories."""
+        first_shard = first_row // _ROWS_A_SHARD
+        shards = [shard for shard in self._shards() if shard >= first_shard]
+        return [row for shard in shards for row in self._rows_of(shard) if row >= first_row]
+
+    def rows(self) -> set[int]:
+        """Return every row that has a crop."""
+        return {row for shard in self._shards() for row in self._rows_of(shard)}
+
     def close(self) -> None:
         """End the threads that write."""
         self._threads.shutdown()
 
-    def strays(self, entry_ids: Iterable[str]) -> list[Path]:
-        """Return the files that are the crop of none of these entries."""
-        expected = {hashlib.sha256(entry_id.encode()).hexdigest() for entry_id in entry_ids}
-        strays: list[Path] = []
-        for shard in os.scandir(self.directory):
-            if not shard.is_dir():
-                continue
-            for name in os.listdir(shard):  # noqa: PTH208  a million names: no Path each
-                if name not in expected or name[:2] != shard.name:
-                    strays.append(Path(shard.path, name))
-        return sorted(strays)
+    def _shard(self, number: int) -> Path:
+        return self.directory / f"{number:07d}"
 
+    def _shards(self) -> list[int]:
+        return sorted(int(name) for name in os.listdir(self.directory) if name.isdecimal())  # noqa: PTH208
 
-def _write_crop(path: Path, crop: bytes) -> None:
-    write_synced(path, crop)
-    sync_directory(path.parent)
-
-
-def _make_shards(directory: Path) -> None:
-    if not (directory / "ff").is_dir():
-        directory.mkdir(parents=True, exist_ok=True)
-        for shard in range(256):
-            (directory / f"{shard:02x}").mkdir(exist_ok=True)
-        sync_directory(directory)
-        sync_directory(directory.parent)
+    def _rows_of(self, shard: int) -> list[int]:
+        return sorted(int(name) for name in os.listdir(self._shard(shard)) if name.isdecimal())  # noqa: PTH208

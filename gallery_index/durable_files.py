@@ -3,6 +3,7 @@
 Owns partial writes and the meaning of errno. Knows nothing of what is written.
 """
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ from gallery_index.errors import GalleryError, StorageFullError
 
 # EFBIG is a file size limit (ulimit -f, a quota of some file systems): as full as full.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+# Python has no fallocate(2) with a mode.
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+_NO_HOLES = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 @contextmanager
@@ -38,6 +44,18 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
 def sync_data(descriptor: int) -> None:
     """Return once the written bytes, and the size needed to read them, are on the disk."""
     os.fdatasync(descriptor)
+
+
+def punch_hole(descriptor: int, offset: int, length: int) -> None:
+    """Give the whole blocks of a range back to the file system; the range then reads as zeros.
+
+    Where the file system cannot, the range keeps what is in it: overwrite it first.
+    """
+    status = _LIBC.fallocate(
+        descriptor, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_longlong(offset), ctypes.c_longlong(length)
+    )
+    if status and (number := ctypes.get_errno()) not in _NO_HOLES:
+        raise OSError(number, os.strerror(number))
 
 
 def sync_directory(directory: Path) -> None:

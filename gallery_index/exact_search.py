@@ -1,23 +1,29 @@
 """From candidates to the exact answer: re-scored, grouped, in a defined order.
 
-The index ranks in float32; the answer is ranked by the inner product of the float32 query and the
-fp16 row, summed in float64 and rounded to float32 once. Ties go to the earlier row. So the answer
-is the same whatever the index, before and after a restart.
+A first stage offers candidates in order of an estimated similarity. They are scored exactly, from
+the stored fp16 vectors, until an estimate is so far below the k-th best that its entry could not
+belong to the answer: near-duplicates in any number, or a person with many crops, never crowd it.
+
+The answer is ranked by the inner product of the float32 query and the fp16 vector, summed in
+float64 and rounded to float32 once; ties go to the earlier row. So the answer is the same whatever
+the first stage, before and after a restart.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.entry_table import EntryTable
-from gallery_index.records import GroupBy, Match
-from gallery_index.vector_index import VectorIndex
+from gallery_index.half_precision import similarities, summing_error
+from gallery_index.records import GroupBy
 
-ReadVectors = Callable[[NDArray[np.int64]], NDArray[np.float16]]
-_BLOCK = 8  # rows whose products stay in the processor's cache
-_SPARE = 16
+_FIRST_CANDIDATES = 256
+_GROWTH = 8
+_BLOCK = 64
+MOST_SCORED = 4096
+"""Entries scored exactly for one query, unless more than a quarter of it are asked for: a set of
+this size is always answered exactly, whatever the first stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,68 +34,192 @@ class Ask:
     group_by: GroupBy
     min_similarity: float | None
 
+    @property
+    def most_scored(self) -> int:
+        """How many entries may be scored exactly."""
+        return max(MOST_SCORED, 4 * self.top_k)
+
+    @property
+    def floor(self) -> float:
+        """The least similarity of an answer."""
+        return -np.inf if self.min_similarity is None else self.min_similarity
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """What a first stage offers, best first.
+
+    `rows` int64 (n,), `estimates` float32 (n,), `persons` (n,): a number a person, the same in every
+    answer to one query, negative where there is none. `total` entries match the filter; `margin` is
+    how far a similarity may exceed its estimate.
+    """
+
+    rows: NDArray[np.int64]
+    estimates: NDArray[np.float32]
+    persons: NDArray[np.int64]
+    total: int
+    margin: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredVectors:
+    """Vectors as stored, fp16 (n, D), and which of them can be trusted (n,)."""
+
+    values: NDArray[np.float16]
+    sound: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A row of the answer and its exact similarity."""
+
+    row: int
+    similarity: float
+
+
+Find = Callable[[int], Candidates]
+ReadVectors = Callable[[NDArray[np.int64]], StoredVectors]
+
+
+@dataclass(slots=True, eq=False)
+class _Scored:
+    """What has been scored so far: float32 similarities, right to `error`."""
+
+    error: float
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    persons: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    values: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    estimates: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+
+    def add(self, found: Candidates, places: NDArray[np.intp], values: NDArray[np.float32]) -> None:
+        self.rows = np.concatenate([self.rows, found.rows[places]])
+        self.persons = np.concatenate([self.persons, found.persons[places]])
+        self.values = np.concatenate([self.values, values])
+        self.estimates = np.concatenate([self.estimates, found.estimates[places]])
+
+    def best_of_groups(self, ask: Ask) -> NDArray[np.float32]:
+        """The best of each person scored; of entries without one, and ungrouped, every value."""
+        if ask.group_by == "entry":
+            return self.values
+        alone = self.persons < 0
+        persons, group = np.unique(self.persons[~alone], return_inverse=True)
+        best = np.full(len(persons), -np.inf, np.float32)
+        np.maximum.at(best, group, self.values[~alone])
+        return np.concatenate([best, self.values[alone]])
+
+    def bar(self, ask: Ask) -> float:
+        """What an entry must reach to belong to the answer, as far as is known."""
+        best = self.best_of_groups(ask)
+        if len(best) < ask.top_k:
+            return ask.floor
+        kth = np.partition(best, len(best) - ask.top_k)[len(best) - ask.top_k]
+        return max(float(kth) - self.error, ask.floor)
+
+    def person_bars(self, persons: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What an entry must reach to be the best of its person, for each of these."""
+        bars = np.full(len(persons), -np.inf, np.float32)
+        if not len(self.rows):
+            return bars
+        order = np.lexsort((self.values, self.persons))  # a person's best comes last
+        at = np.searchsorted(self.persons[order], persons, side="right") - 1
+        known = (at >= 0) & (persons >= 0)
+        known &= self.persons[order][at] == persons
+        bars[known] = self.values[order][at[known]] - self.error
+        return bars
+
 
 def exact_search(
-    query: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    ask: Ask,
-    *,
-    index: VectorIndex,
-    table: EntryTable,
-    read_vectors: ReadVectors,
-) -> list[Match]:
-    """Return the exact best matches in the mask.
+    query: NDArray[np.float32], ask: Ask, *, find: Find, read_vectors: ReadVectors
+) -> tuple[list[Found], int]:
+    """Return the best entries among all that match, best first, and how many were scored for it.
 
-    Candidates are taken until none that is left out could belong to the answer: near-duplicates
-    in any number, or a person with many crops, never crowd it.
+    `query` is float32 (D,) of length one. An entry whose stored vector cannot be trusted is ranked
+    by its estimate.
     """
-    total = int(mask.sum())
-    n = min(total, 2 * ask.top_k + _SPARE)
-    scored: dict[int, float] = {}
-    matches: list[Match] = []
-    while n:
-        positions, scores = index.candidates(query, n, mask)
-        new = np.sort([p for p in positions.tolist() if p not in scored]).astype(np.int64)
-        scored.update(zip(new.tolist(), similarities(query, new, read_vectors), strict=True))
-        matches = _rank(scored, table, ask)
-        if n == total or _is_settled(matches, float(scores[-1]) + index.score_error, ask):
+    scored = _Scored(summing_error(len(query)))
+    n = _FIRST_CANDIDATES + 4 * ask.top_k
+    while True:
+        found = find(n)
+        settled = _score(query, found, ask, scored, read_vectors)
+        if settled or len(found.rows) >= found.total or n >= ask.most_scored:
+            return _ranked(query, scored, ask, read_vectors), len(scored.rows)
+        n = min(_GROWTH * n, ask.most_scored)
+
+
+def _score(
+    query: NDArray[np.float32],
+    found: Candidates,
+    ask: Ask,
+    scored: _Scored,
+    read_vectors: ReadVectors,
+) -> bool:
+    """Score candidates in their order; whether none that was not offered could belong."""
+    left = np.flatnonzero(~np.isin(found.rows, scored.rows))
+    block = _BLOCK + ask.top_k
+    reach = found.estimates + np.float32(found.margin)
+    while len(left):
+        bar = scored.bar(ask)
+        left = left[reach[left] >= bar]
+        if ask.group_by == "person":
+            left = left[reach[left] >= scored.person_bars(found.persons[left])]
+        places, left = left[:block], left[block:]
+        if len(places):
+            scored.add(found, places, _values(query, found, places, read_vectors))
+        block = min(2 * block, 4 * _BLOCK + ask.top_k)
+    return len(reach) == 0 or bool(reach[-1] < scored.bar(ask))
+
+
+def _values(
+    query: NDArray[np.float32],
+    found: Candidates,
+    places: NDArray[np.intp],
+    read_vectors: ReadVectors,
+) -> NDArray[np.float32]:
+    order = np.argsort(found.rows[places])  # the disk likes ascending rows
+    stored = read_vectors(found.rows[places][order])
+    values = np.empty(len(places), np.float32)
+    values[order] = similarities(query, stored.values)
+    unsound = order[~stored.sound]
+    values[unsound] = found.estimates[places][unsound]
+    return values
+
+
+def _ranked(
+    query: NDArray[np.float32], scored: _Scored, ask: Ask, read_vectors: ReadVectors
+) -> list[Found]:
+    """Rank what could belong to the answer by similarities that are right to the last bit."""
+    near = scored.values >= scored.bar(ask) - scored.error
+    if ask.group_by == "person":
+        near &= scored.values >= scored.person_bars(scored.persons) - scored.error
+    places = np.flatnonzero(near)
+    places = places[np.argsort(scored.rows[places])]
+    rows, persons = scored.rows[places], scored.persons[places].tolist()
+    stored = read_vectors(rows)
+    exact = np.where(stored.sound, exact_similarities(query, stored.values), scored.estimates[places])
+    seen: set[int] = set()
+    answer: list[Found] = []
+    for place in np.lexsort((rows, -exact)).tolist():
+        similarity = float(exact[place])
+        if len(answer) == ask.top_k or similarity < ask.floor:
             break
-        n = min(total, 4 * n)
-    return matches
-
-
-def similarities(
-    query: NDArray[np.float32], rows: NDArray[np.int64], read_vectors: ReadVectors
-) -> list[float]:
-    """Return the exact similarity of a query (D,) to each row, independent of its neighbours."""
-    exact_query = query.astype(np.float64)
-    found: list[float] = []
-    for start in range(0, len(rows), _BLOCK):
-        vectors = read_vectors(rows[start : start + _BLOCK]).astype(np.float32)
-        # Not a matrix product: BLAS may sum a row differently by its place in the block, and
-        # splits even one inner product over threads that wait for one another on a busy machine.
-        products = vectors * exact_query
-        found += products.sum(axis=1).astype(np.float32).tolist()
-    return found
-
-
-def _rank(scored: dict[int, float], table: EntryTable, ask: Ask) -> list[Match]:
-    floor = -np.inf if ask.min_similarity is None else ask.min_similarity
-    seen: set[str] = set()
-    matches: list[Match] = []
-    for row, similarity in sorted(scored.items(), key=lambda item: (-item[1], item[0])):
-        if similarity < floor or len(matches) == ask.top_k:
-            break
-        entry = table.at(row)
-        if ask.group_by == "person" and entry.person_id is not None:
-            if entry.person_id in seen:
+        if ask.group_by == "person" and persons[place] >= 0:
+            if persons[place] in seen:
                 continue
-            seen.add(entry.person_id)
-        matches.append(Match(entry, similarity))
-    return matches
+            seen.add(persons[place])
+        answer.append(Found(int(rows[place]), similarity))
+    return answer
 
 
-def _is_settled(matches: list[Match], best_left_out: float, ask: Ask) -> bool:
-    if ask.min_similarity is not None and best_left_out < ask.min_similarity:
-        return True
-    return len(matches) == ask.top_k and matches[-1].similarity > best_left_out
+def exact_similarities(
+    query: NDArray[np.float32], vectors: NDArray[np.float16]
+) -> NDArray[np.float32]:
+    """Return the similarity of a query (D,) to each vector (n, D), independent of its neighbours.
+
+    Summed in float64, rounded to float32 once. Not a matrix product: BLAS may sum a row differently
+    by its place in the block.
+    """
+    wide = query.astype(np.float64)
+    sums = np.empty(len(vectors), np.float64)
+    for place, vector in enumerate(vectors):
+        sums[place] = (vector.astype(np.float32) * wide).sum()
+    return sums.astype(np.float32)

@@ -17,7 +17,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index import validation
+from gallery_index import query_reranking, validation
+from gallery_index.crops import CropStore
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryConflictError,
@@ -27,16 +28,9 @@ from gallery_index.errors import (
     PersonNotFoundError,
 )
 from gallery_index.exact_search import Ask, exact_search
-from gallery_index.opening import (
-    GalleryFiles,
-    GalleryMemory,
-    damaged_rows,
-    extend_index,
-    mend_rows,
-    open_files,
-    recover,
-)
-from gallery_index.read_write_lock import ReadWriteLock
+from gallery_index.group_commit import GroupCommit
+from gallery_index.index_care import IndexCare
+from gallery_index.opening import GalleryFiles, open_files
 from gallery_index.records import (
     Added,
     EntryChanges,
@@ -50,8 +44,9 @@ from gallery_index.records import (
     Page,
     VerificationReport,
 )
+from gallery_index.recovery import GalleryMemory, recover
+from gallery_index.upkeep import UpkeepPolicy, UpkeepThread
 from gallery_index.validation import PreparedEntry
-from gallery_index.vector_index import KIND, VectorIndex
 from gallery_index.verification import verify_files
 from gallery_index.writer import Writer
 
@@ -66,22 +61,36 @@ class Gallery:
     write. Every write is durable when its method returns (how durable: `stats().durability`).
     """
 
-    def __init__(self, files: GalleryFiles, memory: GalleryMemory) -> None:
+    def __init__(
+        self, files: GalleryFiles, memory: GalleryMemory, policy: UpkeepPolicy, *, upkeep: bool
+    ) -> None:
         """Take over opened files; use `Gallery.open`."""
         self._files = files
         self._memory = memory
-        self._view = ReadWriteLock()
+        self._index = memory.index
         self._write_lock = Lock()
-        self._writer = Writer(files, memory, self._view)
-        self._damaged: set[int] = set()
-        self._snapshot_is_due = not files.snapshots.manifests()
+        self._writer = Writer(files, memory)
+        self._adds = GroupCommit(self._writing, self._enrol)
+        self._care = IndexCare(files, memory, policy, self._writing)
         self._closed = False
+        self._upkeep = UpkeepThread(self.upkeep, policy.every_s) if upkeep else None
 
     @classmethod
     def open(
-        cls, directory: Path, *, model_id: str, embedding_dim: int, redis_url: str | None = None
+        cls,
+        directory: Path,
+        *,
+        model_id: str,
+        embedding_dim: int,
+        redis_url: str | None = None,
+        crops: CropStore | None = None,
+        policy: UpkeepPolicy | None = None,
+        upkeep: bool = False,
     ) -> "Gallery":
         """Open or create the gallery of a directory; the records are in Redis if a URL is given.
+
+        With `upkeep` a thread does what is due by the policy; without, `upkeep()` does when it is
+        called. `crops` stands for the crop files in the directory.
 
         Raises: GalleryLockedError, GalleryMismatchError, GalleryCorruptError,
         StoreUnavailableError, StoreConfigurationError, StorageFullError.
@@ -92,36 +101,41 @@ class Gallery:
             embedding_dim=embedding_dim,
             redis_url=redis_url,
             create=True,
+            crops=crops,
         )
         try:
-            return cls(files, recover(files))
+            policy = policy or UpkeepPolicy()
+            return cls(files, recover(files, policy.exact_below), policy, upkeep=upkeep)
         except BaseException:
             files.close()
             raise
 
     def add(self, entries: Sequence[NewEntry]) -> builtins.list[Added | GalleryError]:
-        """Enrol crops in one group commit; a bad item never spoils its neighbours.
+        """Enrol crops in one group commit, together with what other threads add meanwhile.
 
-        The result of each, in order: `Added`, or the InvalidEntryError or EntryConflictError that
-        it would have raised alone. The same id and crop again is the same entry (`replayed`).
+        A bad item never spoils its neighbours. The result of each, in order: `Added`, or the
+        InvalidEntryError or EntryConflictError that it would have raised alone. The same id and
+        crop again is the same entry (`replayed`).
         Raises, for the whole call: StorageFullError, StoreUnavailableError.
         """
-        prepared = [self._prepare(entry) for entry in entries]
+        return self._adds.submit([self._prepare(entry) for entry in entries])
+
+    def _enrol(
+        self, prepared: Sequence[PreparedEntry | GalleryError]
+    ) -> builtins.list[Added | GalleryError]:
         results: builtins.list[Added | GalleryError] = []
-        with self._writing():
-            fresh: dict[str, PreparedEntry] = {}
-            for item in prepared:
-                if isinstance(item, PreparedEntry) and self._is_free(item, fresh):
-                    fresh[item.entry_id] = item
-            if fresh:
-                self._writer.enrol(list(fresh.values()))
-                self._snapshot_is_due = True
-            for item in prepared:
-                if isinstance(item, GalleryError):
-                    results.append(item)
-                else:
-                    replayed = fresh.get(item.entry_id) is not item
-                    results.append(self._acknowledge(item, replayed=replayed))
+        fresh: dict[str, PreparedEntry] = {}
+        for item in prepared:
+            if isinstance(item, PreparedEntry) and self._is_free(item, fresh):
+                fresh[item.entry_id] = item
+        if fresh:
+            self._writer.enrol(list(fresh.values()))
+        for item in prepared:
+            if isinstance(item, GalleryError):
+                results.append(item)
+            else:
+                replayed = fresh.get(item.entry_id) is not item
+                results.append(self._acknowledge(item, replayed=replayed))
         return results
 
     def existing(self, entry_id: str, crop: bytes, modality: str) -> Added | None:
@@ -129,8 +143,7 @@ class Gallery:
 
         Raises: EntryConflictError if the id belongs to another crop or modality.
         """
-        self._check_open()
-        entry = self._memory.table.get(validation.check_entry_id(entry_id))
+        entry = self._find(validation.check_entry_id(entry_id))
         if entry is None:
             return None
         _check_same(entry, hashlib.sha256(crop).hexdigest(), modality)
@@ -138,8 +151,7 @@ class Gallery:
 
     def get(self, entry_id: str) -> GalleryEntry:
         """Return one entry. Raises: EntryNotFoundError."""
-        self._check_open()
-        entry = self._memory.table.get(entry_id)
+        entry = self._find(entry_id)
         if entry is None:
             raise EntryNotFoundError(entry_id)
         return entry
@@ -150,15 +162,14 @@ class Gallery:
         Raises: EntryNotFoundError, GalleryCorruptError if the file is not what was enrolled.
         """
         entry = self.get(entry_id)
+        place = self._files.crops.place(entry.row)
         try:
-            data = self._files.crops.read(entry_id)
+            data = self._files.crops.read(entry.row)
         except FileNotFoundError:
             self.get(entry_id)  # deleted meanwhile: not found
-            path = self._files.crops.path(entry_id)
-            raise GalleryCorruptError(f"{path}, the crop of {entry_id!r}, is missing") from None
+            raise GalleryCorruptError(f"{place}, the crop of {entry_id!r}, is missing") from None
         if hashlib.sha256(data).hexdigest() != entry.crop_sha256:
-            path = self._files.crops.path(entry_id)
-            raise GalleryCorruptError(f"{path}, the crop of {entry_id!r}, fails its checksum")
+            raise GalleryCorruptError(f"{place}, the crop of {entry_id!r}, fails its checksum")
         return data, entry.media_type
 
     def list(
@@ -173,7 +184,7 @@ class Gallery:
         gallery_id = self._files.identity.gallery_id
         last_row = -1 if cursor is None else decode_cursor(gallery_id, cursor)
         with self._reading():
-            found = self._memory.table.after(last_row, filter, limit + 1)
+            found = self._index.table.after(last_row, filter, limit + 1)
         entries = found[:limit]
         more = len(found) > limit
         return Page(entries, encode_cursor(gallery_id, entries[-1].row) if more else None)
@@ -190,21 +201,19 @@ class Gallery:
 
     def delete(self, entry_id: str) -> None:
         """Erase one entry, its vector and crop. Raises: EntryNotFoundError."""
-        with self._writing():
+        with self._erasing():
             self._writer.erase([self.get(entry_id)], scrub=False)
-            self._snapshot_is_due = True
 
     def erase_person(self, person_id: str) -> ErasureReceipt:
         """Erase every entry of a person, and what the store's logs keep of them.
 
         Raises: PersonNotFoundError.
         """
-        with self._writing():
-            entries = self._memory.table.of_person(person_id)
+        with self._erasing():
+            entries = self._index.table.of_person(person_id)
             if not entries:
                 raise PersonNotFoundError(person_id)
             erased = self._writer.erase(entries, scrub=True)
-            self._snapshot_is_due = True
         return ErasureReceipt(
             person_id=person_id,
             entry_ids=[entry.entry_id for entry in entries],
@@ -233,85 +242,123 @@ class Gallery:
         validation.check_filter(filter)
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
         validation.check_similarity(min_similarity)
+        ask = Ask(top_k, group_by, min_similarity)
         with self._reading():
-            table = self._memory.table
-            return exact_search(
+            found, scored = exact_search(
                 vector,
-                table.mask(filter),
-                Ask(top_k, group_by, min_similarity),
-                index=self._memory.index,
-                table=table,
-                read_vectors=self._read_vectors,
+                ask,
+                find=lambda n: self._index.candidates(vector, n, filter),
+                read_vectors=self._index.vectors,
+            )
+            self._care.note_search(scored)
+            return [Match(self._index.table.at(hit.row), hit.similarity) for hit in found]
+
+    def reranked(
+        self,
+        matches: Sequence[Match],
+        *,
+        top_k: int,
+        group_by: GroupBy = "entry",
+        min_similarity: float | None = None,
+    ) -> builtins.list[Match]:
+        """Return the best of what `search` found, in the order of k-reciprocal re-ranking.
+
+        `matches` should be ungrouped and many: `query_reranking.CANDIDATES` take part.
+        """
+        validation.check_count("top_k", top_k, validation.MAX_TOP_K)
+        ask = Ask(top_k, group_by, min_similarity)
+        with self._reading():
+            return query_reranking.reranked(
+                matches, ask, lambda rows: self._index.vectors(rows).values
             )
 
     def snapshot(self) -> None:
-        """Write the index beside the vectors, so that the next opening need not rebuild it.
+        """Write what memory holds beside the vectors, so that the next opening is quick.
 
-        Writes wait meanwhile, searches do not. Raises: StorageFullError.
+        Searches do not wait, erasures do. Raises: StorageFullError, StoreUnavailableError.
         """
-        with self._write_lock:
-            self._check_open()
-            if self._snapshot_is_due:
-                self._files.snapshots.write(self._memory.index)
-                self._snapshot_is_due = False
+        self._check_open()
+        self._care.snapshot()
+
+    def upkeep(self) -> None:
+        """Do what is due: expiry, training, recall, compaction, snapshot.
+
+        Raises: GalleryError for what could not be done.
+        """
+        if self._closed:
+            return
+        self._expire()
+        self._care.run_due()
+
+    def _expire(self) -> None:
+        while rows := self._care.expired_rows():
+            with self._erasing():
+                table = self._index.table
+                entries = [entry for row in rows if (entry := table.find(row)) is not None]
+                if entries:
+                    self._writer.erase(entries, scrub=True)
+            _LOG.info("%d entries expired", len(entries))
 
     def verify(self) -> VerificationReport:
         """Read everything and report whatever disagrees; writes wait meanwhile."""
         with self._writing():
-            return verify_files(self._files, self._memory.index)
+            return verify_files(self._files, self._index)
 
     def rebuild(self) -> int:
         """Build the index anew from the vector file and replace the snapshots.
 
-        Rows that fail their checksum are first written anew from memory; returns how many.
+        Rows that fail their checksum are first written anew, where memory has them exactly;
+        returns how many. Raises: GalleryCorruptError naming those that it has not.
         """
-        with self._writing():
-            table, vectors = self._memory.table, self._files.vectors
-            damaged = [
-                row for block in vectors.scan(0, table.rows) for row in damaged_rows(block, table)
-            ]
-            mend_rows(self._files, table, self._memory.index, damaged)
-            index = VectorIndex(self._files.identity.embedding_dim)
-            extend_index(index, vectors, table)
-            with self._view.writing():
-                self._memory.index = index
-                self._damaged.clear()
-            self._files.snapshots.discard()
-            self._files.snapshots.write(index)
-            self._snapshot_is_due = False
-        return len(damaged)
+        mended = self._care.mend()
+        self._care.train_anew()
+        self._care.measure_recall()
+        self._care.snapshot()
+        return mended
 
     def stats(self) -> GalleryStats:
         """Return counts, durability and readiness; asks the store whether it answers."""
-        self._check_open()
-        table, identity = self._memory.table, self._files.identity
+        with self._reading():
+            table, identity, care = self._index.table, self._files.identity, self._care
+            stage = self._index.stage
+            counts = (len(table), table.persons, table.rows, table.positions - len(table))
+        entries, persons, rows, dead = counts
         return GalleryStats(
-            entries=len(table),
-            persons=table.persons,
-            rows=table.rows,
+            entries=entries,
+            persons=persons,
+            rows=rows,
             store=self._files.store.kind,
             durability=self._files.store.durability(),
-            index_kind=KIND,
+            index_kind=stage.kind,
             ready=self._files.store.ready(),
             model_id=identity.model_id,
             embedding_dim=identity.embedding_dim,
-            damaged_rows=len(self._damaged),
+            damaged_rows=len(self._index.damaged),
+            recall_at_10=care.recall.value,
+            recall_target=care.policy.recall_target,
+            recall_measured_at=care.recall.measured_at,
+            index_bytes=stage.bytes_used + table.bytes_used,
+            dead_positions=dead,
+            snapshot_age_s=care.snapshot_age_s(),
+            rows_since_snapshot=care.rows_since_snapshot(),
+            candidates_per_query=care.candidates_per_query,
         )
 
     def __len__(self) -> int:
-        return len(self._memory.table)
+        return len(self._index.table)
 
     def close(self) -> None:
         """Write a snapshot if one is due and release the directory; again: does nothing."""
-        with self._write_lock:
-            if self._closed:
-                return
-            try:
-                if self._snapshot_is_due:
-                    self._files.snapshots.write(self._memory.index)
-            except GalleryError as error:  # the next opening rebuilds
-                _LOG.error("no snapshot at closing: %s", error)
-            with self._view.writing():
+        if self._closed:
+            return
+        if self._upkeep is not None:
+            self._upkeep.stop()
+        try:
+            self._care.snapshot()
+        except GalleryError as error:  # the next opening reads more
+            _LOG.error("no snapshot at closing: %s", error)
+        with self._write_lock, self._index.view.writing():
+            if not self._closed:
                 self._closed = True
                 self._files.close()
 
@@ -323,14 +370,23 @@ class Gallery:
             yield
 
     @contextmanager
+    def _erasing(self) -> Iterator[None]:
+        with self._care.erasing, self._writing():
+            yield
+
+    @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._view.reading():
+        with self._index.view.reading():
             self._check_open()
             yield
 
     def _check_open(self) -> None:
         if self._closed:
             raise GalleryError(f"the gallery in {self._files.directory} is closed")
+
+    def _find(self, entry_id: str) -> GalleryEntry | None:
+        with self._reading():
+            return self._index.table.get(entry_id)
 
     def _prepare(self, entry: NewEntry) -> PreparedEntry | GalleryError:
         try:
@@ -339,7 +395,7 @@ class Gallery:
             return error
 
     def _is_free(self, item: PreparedEntry, fresh: dict[str, PreparedEntry]) -> bool:
-        return item.entry_id not in fresh and self._memory.table.get(item.entry_id) is None
+        return item.entry_id not in fresh and self._index.table.get(item.entry_id) is None
 
     def _acknowledge(self, item: PreparedEntry, *, replayed: bool) -> Added | GalleryError:
         entry = self.get(item.entry_id)
@@ -348,18 +404,6 @@ class Gallery:
         except EntryConflictError as error:
             return error
         return Added(entry, replayed)
-
-    def _read_vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Read rows from the file; a row that fails its checksum is answered from memory."""
-        block = self._files.vectors.read(rows)
-        damaged = damaged_rows(block, self._memory.table)
-        for row, problem in damaged.items():
-            if row not in self._damaged:
-                self._damaged.add(row)
-                _LOG.error("%s: %s; answered from memory", self._files.vectors.path, problem)
-        places = np.flatnonzero(np.isin(rows, list(damaged)))
-        block.vectors[places] = self._memory.index.vectors(rows[places])
-        return block.vectors
 
 
 def _check_same(entry: GalleryEntry, crop_sha256: str, modality: str) -> None:

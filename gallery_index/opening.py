@@ -1,32 +1,25 @@
-"""From a directory to the parts of a gallery that agree: creation, recovery, the index.
+"""From a directory to files that agree: creation, locking, identity.
 
-What a killed process left half done is finished here. What is damaged is named and refused, or
-mended where another copy exists; it is never replaced by something empty.
+What is damaged is named and refused; it is never replaced by something empty. How memory is built
+from the files is `recovery`'s.
 """
 
-import logging
 import uuid
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from gallery_index.crops import CropFiles
+from gallery_index.crops import CropFiles, CropStore
 from gallery_index.directory_lock import DirectoryLock
 from gallery_index.durable_files import make_directory, storage_errors, sync_directory
-from gallery_index.entry_table import EntryTable
 from gallery_index.errors import GalleryCorruptError, GalleryMismatchError
 from gallery_index.records import GalleryIdentity, StoreKind
 from gallery_index.redis_store import RedisStore
 from gallery_index.snapshots import Snapshots
 from gallery_index.sqlite_store import SQLiteStore
-from gallery_index.store import MetadataStore, StoreState, Transaction
-from gallery_index.vector_file import RowBlock, VectorFile
-from gallery_index.vector_index import VectorIndex
+from gallery_index.store import MetadataStore
+from gallery_index.vector_file import VectorFile
 
-_LOG = logging.getLogger(__name__)
 _VECTORS = "vectors.bin"
 _UNBORN = "vectors.bin.new"
 _METADATA = "metadata.sqlite"
@@ -40,7 +33,7 @@ class GalleryFiles:
     lock: DirectoryLock
     store: MetadataStore
     vectors: VectorFile
-    crops: CropFiles
+    crops: CropStore
     snapshots: Snapshots
 
     @property
@@ -56,15 +49,6 @@ class GalleryFiles:
         self.lock.release()
 
 
-@dataclass(slots=True)
-class GalleryMemory:
-    """What is derived from the files and searched: the table, the index, erasures to finish."""
-
-    table: EntryTable
-    index: VectorIndex
-    pending: dict[int, str] = field(default_factory=dict)
-
-
 def read_identity(directory: Path) -> GalleryIdentity:
     """Return what the gallery of a directory is. Raises: GalleryMismatchError if there is none."""
     path = directory / _VECTORS
@@ -76,9 +60,17 @@ def read_identity(directory: Path) -> GalleryIdentity:
 
 
 def open_files(
-    directory: Path, *, model_id: str, embedding_dim: int, redis_url: str | None, create: bool
+    directory: Path,
+    *,
+    model_id: str,
+    embedding_dim: int,
+    redis_url: str | None,
+    create: bool,
+    crops: CropStore | None = None,
 ) -> GalleryFiles:
     """Lock a directory and open or create what lies in it; nothing is recovered yet.
+
+    `crops` stands for the crop files in the directory where one is given.
 
     Raises: GalleryLockedError, GalleryMismatchError, GalleryCorruptError, the store's errors.
     """
@@ -109,7 +101,7 @@ def open_files(
         _check_store(directory, vectors.identity, store)
         files = GalleryFiles(
             directory, lock, store, vectors,
-            CropFiles(directory / "crops"),
+            CropFiles(directory / "crops") if crops is None else crops,
             Snapshots(directory / "snapshots", vectors.identity),
         )  # fmt: skip
         undo.pop_all()
@@ -163,121 +155,3 @@ def _check_store(directory: Path, ours: GalleryIdentity, store: MetadataStore) -
             f"{store.location} belongs to gallery {stored.gallery_id},"
             f" {directory} is gallery {ours.gallery_id}"
         )
-
-
-def recover(files: GalleryFiles) -> GalleryMemory:
-    """Finish what a killed process began, and build the table and the index.
-
-    Raises: GalleryCorruptError naming the rows and entries that cannot be read.
-    """
-    state = files.store.load()
-    table = table_of(state, files.identity)
-    memory = GalleryMemory(table, VectorIndex(files.identity.embedding_dim), state.pending)
-    cut = files.vectors.truncate(table.rows)
-    strays = files.crops.strays(entry.entry_id for entry in table.entries())
-    with storage_errors(files.crops.directory):
-        for stray in strays:
-            stray.unlink()
-    if cut or strays or memory.pending:
-        _LOG.info(
-            "recovered: %d bytes of uncommitted rows, %d crops without a record, %d erasures",
-            cut, len(strays), len(memory.pending),
-        )  # fmt: skip
-    finish_erasures(files, memory, scrub=True)
-    files.snapshots.remove_unfinished()
-    memory.index = load_index(files, table)
-    return memory
-
-
-def table_of(state: StoreState, identity: GalleryIdentity) -> EntryTable:
-    """Return the table of a store's records. Raises: GalleryCorruptError if they disagree."""
-    table = EntryTable()
-    table.extend(state.next_row)
-    rows = {entry.row for entry in state.entries}
-    if len(rows) != len(state.entries) or rows & state.pending.keys():
-        raise GalleryCorruptError("two records of the metadata store claim one row")
-    for entry in state.entries:
-        if not 0 <= entry.row < state.next_row or entry.model_id != identity.model_id:
-            raise GalleryCorruptError(
-                f"the record of entry {entry.entry_id!r} claims row {entry.row} of"
-                f" {state.next_row} and model {entry.model_id!r}"
-            )
-        table.put(entry)
-    return table
-
-
-def finish_erasures(files: GalleryFiles, memory: GalleryMemory, *, scrub: bool) -> int:
-    """Carry committed deletions out in every file; returns how many crops were there.
-
-    With `scrub` also in the store's logs, before the note that it has to be done is cleared: a
-    process killed on the way does it at the next start.
-    """
-    if not memory.pending:
-        return 0
-    rows = sorted(memory.pending)
-    files.vectors.erase(rows)
-    crops = files.crops.unlink(memory.pending[row] for row in rows)
-    files.snapshots.discard()
-    if scrub:
-        files.store.scrub()
-    table = memory.table
-    files.store.commit(Transaction(table.rows, len(table), erased_rows=rows))
-    memory.pending.clear()
-    return crops
-
-
-def load_index(files: GalleryFiles, table: EntryTable) -> VectorIndex:
-    """Return the index from the newest sound snapshot, and the rows since then."""
-    for manifest in files.snapshots.manifests():
-        try:
-            index = files.snapshots.load(manifest, table.rows)
-        except GalleryCorruptError as error:
-            # It stays where it is for `verify` to name, until the next snapshot replaces it.
-            _LOG.error("snapshot not used: %s", error)
-            continue
-        missing = np.arange(files.vectors.whole_rows(), len(index))
-        mend_rows(files, table, index, missing)
-        break
-    else:
-        index = VectorIndex(files.identity.embedding_dim)
-    extend_index(index, files.vectors, table)
-    return index
-
-
-def extend_index(index: VectorIndex, vectors: VectorFile, table: EntryTable) -> None:
-    """Add the rows that the index does not hold yet. Raises: GalleryCorruptError."""
-    for block in vectors.scan(len(index), table.rows):
-        problems = damaged_rows(block, table)
-        if problems:
-            raise GalleryCorruptError(
-                f"{vectors.path}: {'; '.join(list(problems.values())[:5])}"
-                f" ({len(problems)} of {len(block.rows)} rows read):"
-                " restore the file from a backup; `mpanet gallery verify` lists them all"
-            )
-        index.add(block.vectors)
-
-
-def damaged_rows(block: RowBlock, table: EntryTable) -> dict[int, str]:
-    """Return what is wrong with the live rows of a block, by row."""
-    problems = {}
-    for row, entry_id, damage in zip(block.rows, block.entry_ids, block.damage, strict=True):
-        entry = table.find(int(row))
-        if entry is None:
-            continue
-        if damage is None and entry_id != entry.entry_id:
-            damage = f"holds entry {entry_id!r}"
-        if damage is not None:
-            problems[int(row)] = f"row {row} (entry {entry.entry_id!r}) {damage}"
-    return problems
-
-
-def mend_rows(
-    files: GalleryFiles, table: EntryTable, index: VectorIndex, rows: Sequence[int] | np.ndarray
-) -> int:
-    """Write live rows anew from the copy in the index; returns how many there were."""
-    entries = [entry for row in rows if (entry := table.find(int(row))) is not None]
-    for entry in entries:
-        vector = index.vectors(np.array([entry.row], np.int64))
-        files.vectors.append(entry.row, [entry.entry_id], vector)
-        _LOG.error("mended row %d (entry %s) of %s", entry.row, entry.entry_id, files.vectors.path)
-    return len(entries)

@@ -9,15 +9,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gallery_index.errors import GalleryCorruptError
+from gallery_index.errors import GalleryCorruptError, GalleryMismatchError
 from gallery_index.records import GalleryEntry, GalleryIdentity
+
+FORMAT = 2  # of directories and stores: 1 kept records by entry id and had no history
 
 
 @dataclass(frozen=True, slots=True)
 class StoreHead:
-    """What changes with every commit: its token, rows ever written, entries alive."""
+    """What changes with every commit: its token and number, rows ever written, entries alive.
+
+    Numbers grow by one; the token is the commit's alone, also among stores that share a past.
+    """
 
     token: str
+    commit: int
     next_row: int
     entries: int
 
@@ -41,12 +47,13 @@ def encode_entry(entry: GalleryEntry) -> str:
     )
 
 
-def decode_entry(text: str, *, key: str) -> GalleryEntry:
-    """Decode the entry stored under `key`. Raises: GalleryCorruptError naming the key."""
-    fields = _unseal(text, f"record of entry {key!r}")
-    if fields["entry_id"] != key:
+def decode_entry(text: str, *, row: int) -> GalleryEntry:
+    """Decode the entry stored under `row`. Raises: GalleryCorruptError naming the row."""
+    fields = _unseal(text, f"record of row {row}")
+    if fields["row"] != row:
         raise GalleryCorruptError(
-            f"the record under entry id {key!r} is that of {fields['entry_id']!r}"
+            f"the record under row {row} is that of row {fields['row']}"
+            f" (entry {fields['entry_id']!r})"
         )
     captured_at = fields["captured_at"]
     return GalleryEntry(
@@ -68,6 +75,7 @@ def encode_identity(identity: GalleryIdentity) -> str:
     """Encode what a gallery is."""
     return _seal(
         {
+            "format": FORMAT,
             "gallery_id": identity.gallery_id,
             "model_id": identity.model_id,
             "embedding_dim": identity.embedding_dim,
@@ -77,8 +85,17 @@ def encode_identity(identity: GalleryIdentity) -> str:
 
 
 def decode_identity(text: str) -> GalleryIdentity:
-    """Decode what a gallery is. Raises: GalleryCorruptError."""
+    """Decode what a gallery is.
+
+    Raises: GalleryCorruptError; GalleryMismatchError for a gallery of another format.
+    """
     fields = _unseal(text, "identity of the gallery")
+    found = fields.get("format", 1)  # format 1 did not say so
+    if found != FORMAT:
+        raise GalleryMismatchError(
+            f"gallery {fields['gallery_id']} is of format {found}, this version reads format"
+            f" {FORMAT}: open it with the version that wrote it, or enrol into a new directory"
+        )
     return GalleryIdentity(
         fields["gallery_id"], fields["model_id"], fields["embedding_dim"], fields["store"]
     )
@@ -86,13 +103,20 @@ def decode_identity(text: str) -> GalleryIdentity:
 
 def encode_head(head: StoreHead) -> str:
     """Encode the head of a store."""
-    return _seal({"token": head.token, "next_row": head.next_row, "entries": head.entries})
+    return _seal(
+        {
+            "token": head.token,
+            "commit": head.commit,
+            "next_row": head.next_row,
+            "entries": head.entries,
+        }
+    )
 
 
 def decode_head(text: str) -> StoreHead:
     """Decode the head of a store. Raises: GalleryCorruptError."""
     fields = _unseal(text, "head of the metadata store")
-    return StoreHead(fields["token"], fields["next_row"], fields["entries"])
+    return StoreHead(fields["token"], fields["commit"], fields["next_row"], fields["entries"])
 
 
 def encode_pending(entry_id: str) -> str:

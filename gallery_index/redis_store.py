@@ -2,82 +2,113 @@
 
 Every change is one Lua script, hence one unit in Redis's append-only file. It applies only on the
 head that it expects, so repeating it is harmless and a delayed one is refused.
-What Redis promises is read at the start: without an append-only file, or with a policy that evicts
-our keys, it is refused.
+What Redis promises is read at the start and whenever it was connected anew: without an append-only
+file, or with a policy that evicts our keys, it is refused. The script looks for itself as well: an
+operator may change both while we are connected.
 """
 
-import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, cast
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from gallery_index.errors import (
     GalleryCorruptError,
+    GalleryError,
     GalleryMismatchError,
-    StorageFullError,
     StoreConfigurationError,
     StoreUnavailableError,
 )
 from gallery_index.record_codec import (
     StoreHead,
-    decode_entry,
     decode_head,
-    decode_identity,
-    decode_pending,
     encode_entry,
     encode_head,
     encode_identity,
     encode_pending,
 )
-from gallery_index.records import Durability, GalleryIdentity, StoreKind
-from gallery_index.store import StoreState, Transaction
-
-_PREFIX = "{mpanet:gallery}"
-_IDENTITY, _HEAD, _ENTRIES, _PENDING = (
-    f"{_PREFIX}:{name}" for name in ("identity", "head", "entries", "pending")
+from gallery_index.records import Durability, GalleryIdentity
+from gallery_index.redis_reader import (
+    CHANGES,
+    COMMITS,
+    ENTRIES,
+    HEAD,
+    IDENTITY,
+    PENDING,
+    RedisReader,
 )
-_LOADING_WAIT_S = 60.0
-_TIMEOUT_S = 3.0
+from gallery_index.store import Transaction
 
-# KEYS: head, entries, pending. ARGV: expected head, new head, then four lists, each with its
-# length before it: puts (id, value), deletes (id), new pending (row, value), done pending (row).
-# Returns the head that stands afterwards.
+# KEYS: head, entries, pending, commits, changes. ARGV: expected head, new head, its number, its
+# token, then four lists, each with its length before it: new (row, value), changed (row, value),
+# deleted (row, pending value), erased (row). Returns what became of it, and a value:
+# the head that stands; or the row, or the setting, for which nothing was changed.
+# Removals come first: they are allowed on a full server, and so is what follows them.
 _COMMIT = """
 local head = redis.call('GET', KEYS[1])
-if head ~= ARGV[1] then return head end
-redis.call('SET', KEYS[1], ARGV[2])
-local at = 3
-local function each(width, apply)
-  local count = tonumber(ARGV[at])
-  at = at + 1
-  for _ = 1, count do
-    apply(ARGV[at], ARGV[at + 1])
-    at = at + width
+if not head then return {'lost', ''} end
+if head ~= ARGV[1] then return {'head', head} end
+
+local info = redis.pcall('INFO', 'persistence')
+if type(info) == 'string' and string.find(info, 'aof_enabled:0', 1, true) then
+  return {'unsafe', 'appendonly'}
+end
+info = redis.pcall('INFO', 'memory')
+if type(info) == 'string' and string.find(info, 'maxmemory_policy:allkeys', 1, true) then
+  return {'unsafe', 'maxmemory-policy'}
+end
+
+local at = 5
+local function list(width)
+  local first = at + 1
+  at = first + tonumber(ARGV[at]) * width
+  return {first, at - 1, width}
+end
+local new, changed, deleted, erased = list(2), list(2), list(2), list(1)
+local function each(range, apply)
+  for i = range[1], range[2], range[3] do apply(ARGV[i], ARGV[i + 1]) end
+end
+
+local wrong
+local function must(exist)
+  return function(row)
+    if redis.call('HEXISTS', KEYS[2], row) ~= exist then wrong = row end
   end
 end
-each(2, function(key, value) redis.call('HSET', KEYS[2], key, value) end)
-each(1, function(key) redis.call('HDEL', KEYS[2], key) end)
-each(2, function(row, value) redis.call('HSET', KEYS[3], row, value) end)
-each(1, function(row) redis.call('HDEL', KEYS[3], row) end)
-return ARGV[2]
+each(new, must(0))
+each(changed, must(1))
+each(deleted, must(1))
+if wrong then return {'damaged', wrong} end
+
+each(deleted, function(row) redis.call('HDEL', KEYS[2], row) end)
+each(erased, function(row) redis.call('HDEL', KEYS[3], row) end)
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('ZADD', KEYS[4], ARGV[3], ARGV[4])
+local function put(row, value) redis.call('HSET', KEYS[2], row, value) end
+local function note(row) redis.call('ZADD', KEYS[5], ARGV[3], row) end
+each(new, put)
+each(changed, put)
+each(changed, note)
+each(deleted, note)
+each(deleted, function(row, value) redis.call('HSET', KEYS[3], row, value) end)
+return {'head', ARGV[2]}
 """
 
-# KEYS: identity, head. ARGV: their values. Returns the identity that stands afterwards.
+# KEYS: identity, head, commits. ARGV: identity, head, its token. Returns the identity that stands.
 _CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('SET', KEYS[1], ARGV[1])
   redis.call('SET', KEYS[2], ARGV[2])
+  redis.call('ZADD', KEYS[3], 0, ARGV[3])
 end
 return redis.call('GET', KEYS[1])
 """
 
+_NOTHING = ["0"] * 4
 
-class RedisStore:
+
+class RedisStore(RedisReader):
     """A `MetadataStore` in a Redis server, reached again by itself after it was away."""
 
     def __init__(self, url: str) -> None:
@@ -85,89 +116,42 @@ class RedisStore:
 
         Raises: StoreUnavailableError, StoreConfigurationError.
         """
-        try:
-            self._redis = redis.Redis.from_url(
-                url,
-                decode_responses=True,
-                socket_timeout=_TIMEOUT_S,
-                socket_connect_timeout=_TIMEOUT_S,
-                health_check_interval=15,
-                retry=Retry(NoBackoff(), 1),
-            )
-        except ValueError as error:
-            raise StoreConfigurationError(f"not a Redis URL: {error}") from error
-        self._location = _describe(self._redis)
+        self._in_doubt: StoreHead | None = None
+        self._fences: set[StoreHead] = set()
+        super().__init__(url)
         self._commit_script = self._redis.register_script(_COMMIT)
         self._create_script = self._redis.register_script(_CREATE)
-        self._head = ""
-        self._in_doubt: str | None = None
-        self._fences: set[str] = set()
-        try:
-            self._wait_until_loaded()
-            self._durability = self._check_configuration()
-        except BaseException:
-            self._redis.close()
-            raise
 
-    @property
-    def kind(self) -> StoreKind:
-        """Which store this is."""
-        return "redis"
-
-    @property
-    def location(self) -> str:
-        """Where it is, for messages; without a password."""
-        return self._location
-
-    def identity(self) -> GalleryIdentity | None:
-        """Return whose records these are; None if nobody's yet."""
-        with self._reported():
-            text = self._redis.get(_IDENTITY)
-        return None if text is None else decode_identity(str(text))
+    @staticmethod
+    def open_for_reading(url: str) -> RedisReader:
+        """Connect beside the process that writes; what the server promises does not matter."""
+        return RedisReader(url)
 
     def create(self, identity: GalleryIdentity) -> None:
         """Make it the store of this gallery."""
         ours = encode_identity(identity)
-        head = encode_head(StoreHead(uuid.uuid4().hex, next_row=0, entries=0))
+        head = StoreHead(uuid.uuid4().hex, commit=0, next_row=0, entries=0)
         with self._reported():
-            found = self._create_script(keys=[_IDENTITY, _HEAD], args=[ours, head])
+            found = self._create_script(
+                keys=[IDENTITY, HEAD, COMMITS], args=[ours, encode_head(head), head.token]
+            )
         if found != ours:
             raise GalleryMismatchError(f"{self._location} already holds another gallery")
 
-    def load(self) -> StoreState:
-        """Read everything. Raises: GalleryCorruptError for a record that fails its checksum."""
-        try:
-            return self._load()
-        except ValueError as error:  # bytes that are no text, a row that is no number
-            raise GalleryCorruptError(f"{self._location} holds a damaged value: {error}") from error
-
-    def _load(self) -> StoreState:
-        with self._reported():
-            self._head = self._read_head()
-            entries = [
-                decode_entry(value, key=key)
-                for key, value in dict(self._redis.hscan_iter(_ENTRIES, count=1000)).items()
-            ]
-            pending = {
-                int(row): decode_pending(value, row=int(row))
-                for row, value in dict(self._redis.hscan_iter(_PENDING, count=1000)).items()
-            }
-        head = decode_head(self._head)
-        if len(entries) != head.entries:
-            raise GalleryCorruptError(
-                f"{self._location} has {len(entries)} entries, its head says {head.entries}"
-            )
-        return StoreState(entries, head.next_row, pending)
-
     def commit(self, transaction: Transaction) -> None:
         """Apply a transaction, whole; see `MetadataStore.commit`."""
-        new = encode_head(StoreHead(uuid.uuid4().hex, transaction.next_row, transaction.entries))
+        new = transaction.head_after(self._head)
+        self._in_doubt = new
         try:
             with self._reported():
-                found = self._replace_head(new, _arguments(transaction))
+                self._check_anew()
+                found = self._replace_head(new, self._arguments(transaction))
         except StoreUnavailableError:
-            self._in_doubt = new
             raise
+        except GalleryError:
+            self._in_doubt = None
+            raise
+        self._in_doubt = None
         if found != new:
             raise self._other_writer()
         self._head = new
@@ -179,8 +163,8 @@ class RedisStore:
         them arrive too late.
         """
         assert self._in_doubt is not None
+        self._durability = self._check_configuration()
         with self._reported():
-            self._durability = self._check_configuration()
             found = self._read_head()
             if found != self._in_doubt:
                 found = self._fence(found)
@@ -189,90 +173,106 @@ class RedisStore:
         self._fences.clear()
         return applied
 
-    def scrub(self) -> None:
+    def forget_history(self, before_commit: int) -> None:
+        """Let go of what only heads before this commit need."""
+        with self._reported():
+            both = self._redis.pipeline(transaction=True)
+            both.zremrangebyscore(COMMITS, "-inf", f"({before_commit}")
+            both.zremrangebyscore(CHANGES, "-inf", before_commit)
+            both.execute()
+
+    def scrub(self) -> bool:
         """Ask Redis to rewrite its append-only file without what was deleted; it may refuse."""
         with suppress(redis.RedisError):
             self._redis.bgrewriteaof()
+            return True
+        return False
 
     def check(self) -> list[str]:
         """Redis checks its files when it loads them; there is nothing to ask it."""
         return []
 
     def durability(self) -> Durability:
-        """What a commit survives, by the server's `appendfsync`."""
+        """What a commit survives, by the server's `appendfsync` as last read."""
         return self._durability
 
     def ready(self) -> bool:
-        """Whether the server answers now."""
+        """Whether the server answers now, and is set up to keep what it is given."""
         try:
-            return bool(self._redis.ping())
-        except redis.RedisError:
+            self._durability = self._check_configuration()
+        except (StoreUnavailableError, StoreConfigurationError):
             return False
+        return True
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
+    def _begin(self) -> None:
+        self._connected_anew = False
+        self._durability = self._check_configuration()
 
-    def _replace_head(self, new: str, arguments: list[str]) -> str:
-        return str(
-            self._commit_script(
-                keys=[_HEAD, _ENTRIES, _PENDING], args=[self._head, new, *arguments]
-            )
+    def _replace_head(self, new: StoreHead, arguments: list[str]) -> StoreHead:
+        """Run the commit script upon our head; returns the head that stands."""
+        keys = [HEAD, ENTRIES, PENDING, COMMITS, CHANGES]
+        heads = [encode_head(self._head), encode_head(new), str(new.commit), new.token]
+        outcome, value = cast(
+            "tuple[str, str]", self._commit_script(keys=keys, args=[*heads, *arguments])
         )
+        if outcome == "lost":
+            raise self._lost()
+        if outcome == "unsafe":
+            raise self._evicts() if value == "maxmemory-policy" else self._forgets()
+        if outcome == "damaged":
+            raise GalleryCorruptError(
+                f"{self._location} holds no record of row {value}, or one before its time:"
+                " it is damaged; check it with `mpanet gallery verify`"
+            )
+        return decode_head(value)
 
-    def _fence(self, found: str) -> str:
+    def _arguments(self, transaction: Transaction) -> list[str]:
+        new = [entry for entry in transaction.put if entry.row >= self._head.next_row]
+        changed = [entry for entry in transaction.put if entry.row < self._head.next_row]
+        arguments: list[str] = []
+        for entries in (new, changed):
+            arguments.append(str(len(entries)))
+            for entry in entries:
+                arguments += (str(entry.row), encode_entry(entry))
+        arguments.append(str(len(transaction.delete)))
+        for entry in transaction.delete:
+            arguments += (str(entry.row), encode_pending(entry.entry_id))
+        return [
+            *arguments,
+            str(len(transaction.erased_rows)),
+            *(str(row) for row in transaction.erased_rows),
+        ]
+
+    def _fence(self, found: StoreHead) -> StoreHead:
         """Move the head from `found` to one that no transaction expects; returns what stands."""
         if found != self._head and found not in self._fences:
             raise self._other_writer()
         self._head = found
-        head = decode_head(found)
-        fence = encode_head(StoreHead(uuid.uuid4().hex, head.next_row, head.entries))
+        fence = Transaction(found.next_row, found.entries).head_after(found)
         self._fences.add(fence)
-        stands = self._replace_head(fence, ["0"] * 4)
+        stands = self._replace_head(fence, _NOTHING)
         if stands not in (fence, self._in_doubt):
             raise self._other_writer()
         return stands
 
-    def _read_head(self) -> str:
-        head = self._redis.get(_HEAD)
-        if head is None:
-            raise GalleryMismatchError(f"{self._location} has lost the records of this gallery")
-        return str(head)
-
-    def _other_writer(self) -> GalleryMismatchError:
-        return GalleryMismatchError(
-            f"{self._location} is not as this process left it: another process writes to it,"
-            " or it came back with older data"
-        )
-
-    def _wait_until_loaded(self) -> None:
-        deadline = time.monotonic() + _LOADING_WAIT_S
-        with self._reported():
-            while True:
-                try:
-                    self._redis.ping()
-                    return
-                except redis.BusyLoadingError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.1)
+    def _check_anew(self) -> None:
+        """Look at the settings again if the server was away since."""
+        if self._connected_anew:
+            self._connected_anew = False
+            self._durability = self._check_configuration()
 
     def _check_configuration(self) -> Durability:
         with self._reported():
-            persistence = self._redis.info("persistence")
-            memory = self._redis.info("memory")
+            found: dict[str, Any] = self._redis.info()
             appendfsync = self._appendfsync()
-        if not int(persistence.get("aof_enabled", 0)):
-            raise StoreConfigurationError(
-                f"{self._location} keeps nothing over a restart: set appendonly yes"
-                " and appendfsync always"
+        if found.get("role", "master") != "master":
+            raise StoreUnavailableError(
+                f"{self._location} is a replica of another server and takes no writes"
             )
-        policy = str(memory.get("maxmemory_policy", "noeviction"))
-        if policy.startswith("allkeys-"):
-            raise StoreConfigurationError(
-                f"{self._location} may evict records (maxmemory-policy {policy}):"
-                " set maxmemory-policy noeviction"
-            )
+        if not int(found.get("aof_enabled", 0)):
+            raise self._forgets()
+        if str(found.get("maxmemory_policy", "noeviction")).startswith("allkeys-"):
+            raise self._evicts()
         if appendfsync is None:
             return "unknown"
         return "power-loss" if appendfsync == "always" else "process-crash"
@@ -284,37 +284,20 @@ class RedisStore:
             return None
         return found.get("appendfsync")
 
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except redis.AuthenticationError as error:
-            raise StoreConfigurationError(f"{self._location} refuses us: {error}") from error
-        except redis.ResponseError as error:
-            text = str(error)
-            if text.startswith("OOM") or "No space left" in text:
-                raise StorageFullError(f"{self._location} is full: {text}") from error
-            raise StoreUnavailableError(f"{self._location} refuses: {text}") from error
-        except redis.RedisError as error:
-            raise StoreUnavailableError(f"{self._location} does not answer: {error}") from error
+    def _other_writer(self) -> GalleryMismatchError:
+        return GalleryMismatchError(
+            f"{self._location} is not as this process left it: another process writes to it,"
+            " or it came back with older data"
+        )
 
+    def _forgets(self) -> StoreConfigurationError:
+        return StoreConfigurationError(
+            f"{self._location} keeps nothing over a restart: set appendonly yes"
+            " and appendfsync always"
+        )
 
-def _arguments(transaction: Transaction) -> list[str]:
-    puts = [part for e in transaction.put for part in (e.entry_id, encode_entry(e))]
-    deletes = [entry.entry_id for entry in transaction.delete]
-    pending = [
-        part for e in transaction.delete for part in (str(e.row), encode_pending(e.entry_id))
-    ]
-    erased = [str(row) for row in transaction.erased_rows]
-    return [
-        *(str(len(transaction.put)), *puts),
-        *(str(len(deletes)), *deletes),
-        *(str(len(transaction.delete)), *pending),
-        *(str(len(erased)), *erased),
-    ]
-
-
-def _describe(client: Any) -> str:
-    options = client.connection_pool.connection_kwargs
-    place = options.get("path") or f"{options.get('host')}:{options.get('port')}"
-    return f"Redis at {place} (database {options.get('db', 0)})"
+    def _evicts(self) -> StoreConfigurationError:
+        return StoreConfigurationError(
+            f"{self._location} may evict records (maxmemory-policy allkeys-...):"
+            " set maxmemory-policy noeviction"
+        )

@@ -1,47 +1,82 @@
-"""Snapshots of the index: a copy that spares the next opening a rebuild, and may always go.
+"""Snapshots: what memory holds of a gallery, so that an opening need not read it all anew.
 
-`snapshots/<rows>-<token>.index`, then `.json` beside it: rows covered, size, checksum, gallery,
-model, dimension. The manifest is written last, so a snapshot without one was never finished. Two
-are kept. Anything that does not agree is refused with a reason; it is never repaired or trusted.
+`snapshots/<commit>-<token>.data`, then `.json` beside it. The data are the table's columns and the
+first stage's codes, in sections; after them a CRC-32 of each block of 64 KiB, so that an erased
+entry can be overwritten in place and a damaged block of codes costs no more than itself. The
+manifest is written last: which gallery, model and dimension, on which head of the metadata store,
+how the vectors are coded. A snapshot without one was never finished. Two are kept, and may always
+go. Anything that does not agree is refused with a reason; it is never trusted.
 """
 
+import base64
 import json
 import os
 import uuid
 import zlib
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import faiss
+import numpy as np
+from numpy.typing import NDArray
 
 from gallery_index.durable_files import (
     make_directory,
     replace_file,
     storage_errors,
+    sync_data,
     sync_directory,
     write_at,
 )
 from gallery_index.errors import GalleryCorruptError, GalleryError
+from gallery_index.record_codec import StoreHead
 from gallery_index.records import GalleryIdentity
-from gallery_index.vector_index import KIND, VectorIndex
 
-_KEPT = 2
-_FORMAT = 1
-_BLOCK_BYTES = 4 << 20
+KEPT = 2
+CODES = "codes"
+_FORMAT = 2
+_BLOCK = 1 << 16
+_ALIGNED = 64
+_WRITTEN_AT_ONCE = 1 << 22
+
+Sections = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotManifest:
-    """What a snapshot claims to be."""
+class Section:
+    """Where an array lies in the data file."""
 
-    format: int
-    kind: str
-    rows: int
-    bytes: int
-    checksum: int
-    gallery_id: str
-    model_id: str
-    embedding_dim: int
+    name: str
+    dtype: str
+    shape: list[int]
+    offset: int
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a snapshot claims to be; `quantizer` is how the codes came about, for `load_quantizer`."""
+
+    path: Path
+    identity: GalleryIdentity
+    head: StoreHead
+    quantizer: bytes
+    sections: list[Section]
+    blocks: int
+
+    @property
+    def data_path(self) -> Path:
+        """Where its arrays are."""
+        return self.path.with_suffix(".data")
+
+    def section(self, name: str) -> Section:
+        """Return a section by its name."""
+        return next(section for section in self.sections if section.name == name)
 
 
 class Snapshots:
@@ -52,76 +87,38 @@ class Snapshots:
         self._identity = identity
         make_directory(directory)
 
-    def write(self, index: VectorIndex) -> None:
-        """Write a snapshot, durably, then let the older ones go but for one.
-
-        Raises: StorageFullError, GalleryError; the earlier snapshots stand then.
-        """
-        path = self.directory / f"{len(index):012d}-{uuid.uuid4().hex[:8]}.index"
-        with storage_errors(path):
-            try:
-                size, checksum = _write_index(path, index)
-            except OSError:
-                path.unlink(missing_ok=True)
-                raise
-        manifest = SnapshotManifest(
-            _FORMAT, KIND, len(index), size, checksum, self._identity.gallery_id,
-            self._identity.model_id, self._identity.embedding_dim,
-        )  # fmt: skip
-        try:
-            replace_file(path.with_suffix(".json"), _encode(manifest))
-        except GalleryError:
-            path.unlink(missing_ok=True)
-            raise
-        for old in self.manifests()[_KEPT:]:
-            self._remove(old)
+    def begin(self, head: StoreHead, quantizer: bytes) -> "SnapshotWriter":
+        """Start a snapshot of what memory is on this head of the store."""
+        name = f"{head.commit:012d}-{uuid.uuid4().hex[:8]}"
+        return SnapshotWriter(self.directory / f"{name}.json", self._identity, head, quantizer)
 
     def manifests(self) -> list[Path]:
         """Return the manifests there are, newest first."""
-        found = self.directory.glob("*.json")
-        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+        return sorted(self.directory.glob("*.json"), reverse=True)
 
-    def load(self, manifest_path: Path, rows: int) -> VectorIndex:
-        """Return the index of a snapshot that covers at most `rows` rows.
-
-        Raises: GalleryCorruptError naming what does not agree.
-        """
-        manifest = self.check(manifest_path, rows)
-        index = faiss.read_index(str(manifest_path.with_suffix(".index")))
-        if index.ntotal != manifest.rows or index.d != manifest.embedding_dim:
+    def read(self, manifest: Path) -> Snapshot:
+        """Return what a snapshot claims to be. Raises: GalleryCorruptError."""
+        snapshot = _decode(manifest)
+        if snapshot.identity != self._identity:
             raise GalleryCorruptError(
-                f"{manifest_path} promises {manifest.rows} x {manifest.embedding_dim},"
-                f" its index is {index.ntotal} x {index.d}"
+                f"{manifest} is of {snapshot.identity}, expected {self._identity}"
             )
-        return VectorIndex(index.d, index)
+        return snapshot
 
-    def check(self, manifest_path: Path, rows: int) -> SnapshotManifest:
-        """Return a snapshot's manifest if all of it agrees. Raises: GalleryCorruptError."""
-        manifest = _decode(manifest_path)
-        expected = (
-            _FORMAT, KIND, self._identity.gallery_id, self._identity.model_id,
-            self._identity.embedding_dim,
-        )  # fmt: skip
-        found = (
-            manifest.format, manifest.kind, manifest.gallery_id, manifest.model_id,
-            manifest.embedding_dim,
-        )  # fmt: skip
-        if found != expected:
-            raise GalleryCorruptError(f"{manifest_path} is of {found}, expected {expected}")
-        if manifest.rows > rows:
-            raise GalleryCorruptError(
-                f"{manifest_path} covers {manifest.rows} rows of {rows} committed ones"
-            )
-        path = manifest_path.with_suffix(".index")
-        if not path.exists() or _checksum(path) != (manifest.bytes, manifest.checksum):
-            raise GalleryCorruptError(f"{path} fails its checksum")
-        return manifest
+    def let_go(self) -> int | None:
+        """Remove all but the newest; returns the oldest commit that a kept one stands on."""
+        manifests = self.manifests()
+        for old in manifests[KEPT:]:
+            self.remove(old)
+        kept = manifests[:KEPT]
+        return int(kept[-1].name.split("-")[0]) if kept else None
 
-    def discard(self) -> None:
-        """Remove every snapshot, durably: they hold vectors that must go."""
-        for path in self.manifests():
-            self._remove(path)
-        self.remove_unfinished()
+    def remove(self, manifest: Path) -> None:
+        """Remove a snapshot, durably."""
+        with storage_errors(manifest):
+            manifest.unlink(missing_ok=True)
+            manifest.with_suffix(".data").unlink(missing_ok=True)
+            sync_directory(self.directory)
 
     def remove_unfinished(self) -> None:
         """Remove what a crash in the middle of writing left."""
@@ -131,65 +128,264 @@ class Snapshots:
                     path.unlink()
             sync_directory(self.directory)
 
-    def _remove(self, manifest_path: Path) -> None:
-        with storage_errors(manifest_path):
-            manifest_path.unlink()
-            manifest_path.with_suffix(".index").unlink(missing_ok=True)
-            sync_directory(self.directory)
+
+class SnapshotWriter:
+    """Writes one snapshot: sections one after another, then `finish`, or `abandon`."""
+
+    def __init__(
+        self, manifest: Path, identity: GalleryIdentity, head: StoreHead, quantizer: bytes
+    ) -> None:
+        self._manifest = manifest
+        self._identity, self._head, self._quantizer = identity, head, quantizer
+        self._sections: list[Section] = []
+        self._sums: list[int] = []
+        self._rest = bytearray()
+        self._size = 0
+        self._temporary = manifest.with_suffix(".tmp")
+        with storage_errors(self._temporary):
+            self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+
+    def add(self, name: str, array: NDArray[Any]) -> None:
+        """Write an array. Raises: StorageFullError, GalleryError."""
+        self._begin(name, array.dtype, list(array.shape))
+        self._write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+    def add_codes(self, count: int, width: int, codes: Callable[[int, int], NDArray[np.uint8]]) -> None:
+        """Write the codes of positions 0 to `count`, asked for in pieces of a few megabytes."""
+        self._begin(CODES, np.dtype(np.uint8), [count, width])
+        step = max(1, _WRITTEN_AT_ONCE // max(1, width))
+        for start in range(0, count, step):
+            piece = codes(start, min(start + step, count))
+            self._write(np.ascontiguousarray(piece).reshape(-1).data)
+
+    def finish(self) -> Path:
+        """Make it a snapshot: data synced and named, manifest last. Returns the manifest."""
+        data = self._manifest.with_suffix(".data")
+        with storage_errors(data):
+            self._flush(everything=True)
+            sums = np.array(self._sums, np.uint32).tobytes()
+            write_at(self._descriptor, sums + _crc(sums), self._size)
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._temporary.replace(data)
+            sync_directory(data.parent)
+        replace_file(self._manifest, self._encoded())
+        return self._manifest
+
+    def abandon(self) -> None:
+        """Leave nothing of it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        for path in (self._temporary, self._manifest.with_suffix(".data"), self._manifest):
+            path.unlink(missing_ok=True)
+
+    def _begin(self, name: str, dtype: "np.dtype[Any]", shape: list[int]) -> None:
+        self._rest += bytes(-(self._size + len(self._rest)) % _ALIGNED)
+        self._sections.append(Section(name, dtype.str, shape, self._size + len(self._rest)))
+
+    def _write(self, data: memoryview) -> None:
+        with storage_errors(self._temporary):
+            for start in range(0, len(data), _WRITTEN_AT_ONCE):
+                self._rest += data[start : start + _WRITTEN_AT_ONCE]
+                self._flush(everything=False)
+
+    def _flush(self, *, everything: bool) -> None:
+        whole = len(self._rest) if everything else len(self._rest) // _BLOCK * _BLOCK
+        if not whole:
+            return
+        with memoryview(self._rest)[:whole] as data:
+            write_at(self._descriptor, data, self._size)
+            self._sums += [
+                zlib.crc32(data[start : start + _BLOCK]) for start in range(0, whole, _BLOCK)
+            ]
+        self._size += whole
+        del self._rest[:whole]
+
+    def _encoded(self) -> bytes:
+        body = json.dumps(
+            {
+                "format": _FORMAT,
+                "identity": _fields(self._identity),
+                "head": _fields(self._head),
+                "quantizer": base64.b64encode(self._quantizer).decode(),
+                "sections": [_fields(section) for section in self._sections],
+                "blocks": len(self._sums),
+            }
+        )
+        return json.dumps({"manifest": body, "checksum": zlib.crc32(body.encode())}).encode()
 
 
-def _write_index(path: Path, index: VectorIndex) -> tuple[int, int]:
-    """Stream the serialised index to a new file; FAISS's own writer ignores a failing close."""
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    size, checksum = 0, 0
-    failure: list[OSError] = []
+class SnapshotData:
+    """The data file of a snapshot, open: blocks are checked as they are read."""
 
-    def write(data: bytes) -> None:
-        nonlocal size, checksum
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Open it and read its checksums. Raises: GalleryCorruptError."""
+        self._snapshot = snapshot
+        self._path = snapshot.data_path
         try:
-            write_at(descriptor, data, size)
-        except OSError as error:  # FAISS would turn it into a RuntimeError
-            failure.append(error)
-            raise
-        size += len(data)
-        checksum = zlib.crc32(data, checksum)
+            self._descriptor = os.open(self._path, os.O_RDWR)
+        except FileNotFoundError:
+            raise GalleryCorruptError(f"{self._path} is missing") from None
+        self._size = max((section.offset + section.bytes for section in snapshot.sections), default=0)
+        table = os.pread(self._descriptor, 4 * snapshot.blocks + 4, self._size)
+        if len(table) != 4 * snapshot.blocks + 4 or _crc(table[:-4]) != table[-4:]:
+            os.close(self._descriptor)
+            raise GalleryCorruptError(f"{self._path} fails its checksum: its table of checksums does")
+        self._sums = np.frombuffer(bytearray(table[:-4]), np.uint32)
 
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Return a section. Raises: GalleryCorruptError if a block of it fails its checksum."""
+        section = self._snapshot.section(name)
+        data, damaged = self._read(section.offset, section.bytes)
+        if damaged:
+            raise GalleryCorruptError(
+                f"{self._path} fails its checksum: {len(damaged)} blocks of its {name}"
+            )
+        return data.view(section.dtype).reshape(section.shape)
+
+    def columns(self) -> Sections:
+        """Return every section but the codes. Raises: GalleryCorruptError."""
+        return {section.name: self.array(section.name) for section in self._columns()}
+
+    def mapped(self) -> Sections:
+        """Return every section but the codes, unchecked, read as it is touched, ours to change."""
+        return {
+            section.name: np.memmap(
+                self._path, section.dtype, "c", section.offset, tuple(section.shape)
+            )
+            if section.bytes
+            else np.zeros(section.shape, section.dtype)
+            for section in self._columns()
+        }
+
+    def _columns(self) -> list[Section]:
+        return [section for section in self._snapshot.sections if section.name != CODES]
+
+    def codes(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+        """Yield codes (n, width) and which of them are sound (n,), a few megabytes at a time."""
+        section = self._snapshot.section(CODES)
+        count, width = section.shape
+        step = max(1, _WRITTEN_AT_ONCE // max(1, width))
+        for start in range(0, count, step):
+            stop = min(start + step, count)
+            begin = section.offset + start * width
+            data, damaged = self._read(begin, (stop - start) * width)
+            sound = np.ones(stop - start, np.bool_)
+            for block in damaged:
+                first = (block * _BLOCK - begin) // width
+                last = ((block + 1) * _BLOCK - begin - 1) // width
+                sound[max(0, first) : max(0, last + 1)] = False
+            yield data.reshape(-1, width), sound
+
+    def overwrite(self, spans: list[tuple[str, int, int]]) -> None:
+        """Overwrite bytes of sections (name, first, behind the last) with zeros, durably.
+
+        Blocks that failed their checksum before are left failing it.
+        """
+        with storage_errors(self._path):
+            for name, first, stop in spans:
+                offset = self._snapshot.section(name).offset
+                self._overwrite(offset + first, offset + stop)
+            sums = self._sums.tobytes()
+            write_at(self._descriptor, sums + _crc(sums), self._size)
+            sync_data(self._descriptor)
+
+    def damaged_blocks(self) -> int:
+        """Return how many blocks fail their checksum."""
+        step = _WRITTEN_AT_ONCE
+        return sum(
+            len(self._read(start, min(step, self._size - start))[1])
+            for start in range(0, self._size, step)
+        )
+
+    def _overwrite(self, first: int, stop: int) -> None:
+        for block in range(first // _BLOCK, -(-stop // _BLOCK)):
+            begin = block * _BLOCK
+            data = bytearray(self._pread(begin, min(_BLOCK, self._size - begin)))
+            was_sound = zlib.crc32(data) == self._sums[block]
+            here, there = max(first - begin, 0), min(stop - begin, len(data))
+            data[here:there] = bytes(there - here)
+            write_at(self._descriptor, bytes(data[here:there]), begin + here)
+            if was_sound:
+                self._sums[block] = zlib.crc32(data)
+
+    def _read(self, offset: int, size: int) -> tuple[NDArray[np.uint8], list[int]]:
+        """Return bytes and the numbers of the blocks among them that fail their checksum."""
+        first, last = offset // _BLOCK, -(-(offset + size) // _BLOCK)
+        begin, end = first * _BLOCK, min(last * _BLOCK, self._size)
+        data = self._pread(begin, end - begin) if size else b""
+        view = memoryview(data)
+        damaged = [
+            block
+            for block in range(first, last)
+            if zlib.crc32(view[(block - first) * _BLOCK : (block - first + 1) * _BLOCK])
+            != self._sums[block]
+        ] if size else []
+        array = np.frombuffer(data, np.uint8)[offset - begin : offset - begin + size]
+        return array, damaged
+
+    def _pread(self, offset: int, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            try:
+                got = os.preadv(self._descriptor, [view], offset)
+            except OSError:  # a bad sector stays zero and fails its checksum
+                break
+            if not got:
+                break
+            view, offset = view[got:], offset + got
+        return data
+
+
+def write_snapshot(
+    snapshots: Snapshots,
+    head: StoreHead,
+    quantizer: bytes,
+    sections: Mapping[str, NDArray[Any]],
+) -> SnapshotWriter:
+    """Begin a snapshot and write the table's columns; the codes may follow while others write.
+
+    Raises: StorageFullError, GalleryError; nothing of it is left then.
+    """
+    writer = snapshots.begin(head, quantizer)
     try:
-        writer = faiss.PyCallbackIOWriter(write, _BLOCK_BYTES)  # type: ignore[attr-defined]
-        faiss.write_index(index.faiss_index, writer)
-        os.fsync(descriptor)
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if failure:
-            raise failure[0] from error
+        for name, array in sections.items():
+            writer.add(name, array)
+    except GalleryError:
+        writer.abandon()
         raise
-    finally:
-        os.close(descriptor)
-    return size, checksum
+    return writer
 
 
-def _checksum(path: Path) -> tuple[int, int]:
-    size, checksum = 0, 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            size += len(block)
-            checksum = zlib.crc32(block, checksum)
-    return size, checksum
+def _crc(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4, "little")
 
 
-def _encode(manifest: SnapshotManifest) -> bytes:
-    body = json.dumps(asdict(manifest), sort_keys=True)
-    return json.dumps({"manifest": body, "checksum": zlib.crc32(body.encode())}).encode()
+def _fields(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-def _decode(path: Path) -> SnapshotManifest:
+def _decode(path: Path) -> Snapshot:
     try:
         outer = json.loads(path.read_bytes())
         if zlib.crc32(outer["manifest"].encode()) != outer["checksum"]:
             raise GalleryCorruptError(f"{path} fails its checksum")
-        return SnapshotManifest(**json.loads(outer["manifest"]))
+        fields = json.loads(outer["manifest"])
+        if fields["format"] != _FORMAT:
+            raise GalleryCorruptError(f"{path} is of format {fields['format']}, expected {_FORMAT}")
+        return Snapshot(
+            path=path,
+            identity=GalleryIdentity(**fields["identity"]),
+            head=StoreHead(**fields["head"]),
+            quantizer=base64.b64decode(fields["quantizer"]),
+            sections=[Section(**section) for section in fields["sections"]],
+            blocks=fields["blocks"],
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise GalleryCorruptError(f"{path} is not a snapshot manifest: {error}") from error

@@ -2,22 +2,25 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
+from gallery_index.entry_table import EntryTable
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.opening import (
-    GalleryFiles,
-    damaged_rows,
-    open_files,
-    read_identity,
-    table_of,
+from gallery_index.exact_search import Ask, exact_search
+from gallery_index.local_index import (
+    LocalIndex,
+    damaged_entries,
+    live_positions,
+    row_blocks,
 )
-from gallery_index.records import GalleryEntry, VerificationReport
-from gallery_index.store import StoreState
+from gallery_index.opening import GalleryFiles, open_files, read_identity
+from gallery_index.records import EntryFilter, GalleryEntry, VerificationReport
+from gallery_index.recovery import as_it_was, replayed, table_of
+from gallery_index.snapshots import SnapshotData
 from gallery_index.vector_file import RowBlock
-from gallery_index.vector_index import VectorIndex
 
 OnStep = Callable[[int], object]
 
@@ -50,67 +53,39 @@ def verify_directory(
 
 
 def verify_files(
-    files: GalleryFiles, index: VectorIndex | None = None, *, on_step: OnStep = _ignore
+    files: GalleryFiles, index: LocalIndex | None = None, *, on_step: OnStep = _ignore
 ) -> VerificationReport:
     """Compare every row, crop, record, snapshot and index position.
 
     Without an index the newest sound snapshot stands for it. Raises: StoreUnavailableError.
     """
     problems = files.store.check()
-    state = StoreState([], 0, {})
+    table, pending, recall = EntryTable(), dict[int, str](), None
     try:
-        state = files.store.load()
-        snapshot_problems, newest = _check_snapshots(files, state.next_row)
-        index = index if index is not None else newest
+        files.store.head()
+        pending = files.store.pending()
+        table = table_of(files)
+        snapshot_problems, newest = _check_snapshots(files)
         problems += snapshot_problems
-        problems += _check_rows(files, state, index, on_step)
+        index = index if index is not None else newest
+        measure = None if index is None else RecallMeasure.of(index)
+        problems += _check_rows(files, table, pending, index, on_step)
     except GalleryCorruptError as error:
         problems.append(str(error))
-    for entry in state.entries:
-        problems += _check_crop(files, entry)
+    crops = 0
+    for entry in table.entries():
+        found = _check_crop(files, entry)
+        crops += not found
+        problems += found
         on_step(1)
     return VerificationReport(
-        entries=len(state.entries),
-        rows=state.next_row,
-        crops=sum(files.crops.path(entry.entry_id).exists() for entry in state.entries),
-        index_positions=0 if index is None else len(index),
+        entries=len(table),
+        rows=table.rows,
+        crops=crops,
+        index_positions=0 if index is None else len(index.stage),
         problems=problems,
-        unfinished=_unfinished(files, state) if state.entries or not problems else [],
+        unfinished=_unfinished(files, table, pending) if len(table) or not problems else [],
     )
-
-
-def _check_rows(
-    files: GalleryFiles, state: StoreState, index: VectorIndex | None, on_step: OnStep
-) -> list[str]:
-    table = table_of(state, files.identity)
-    problems: list[str] = []
-    for block in files.vectors.scan(0, state.next_row):
-        damaged = damaged_rows(block, table)
-        problems += [f"{files.vectors.path}: {text}" for text in damaged.values()]
-        problems += [
-            f"{files.vectors.path}: row {row} was deleted, but not erased"
-            for row in block.rows.tolist()
-            if table.find(row) is None and row not in state.pending
-            if not files.vectors.is_erased(row)
-        ]
-        if index is not None:
-            problems += _check_positions(block, state, damaged, index)
-        on_step(len(block.rows))
-    return problems
-
-
-def _check_positions(
-    block: RowBlock, state: StoreState, damaged: dict[int, str], index: VectorIndex
-) -> list[str]:
-    held = block.rows < len(index)
-    in_index = index.vectors(block.rows[held]).view(np.uint16)
-    in_file = block.vectors[held].view(np.uint16)
-    differs = block.rows[held][(in_index != in_file).any(axis=1)].tolist()
-    return [
-        f"index position {row} differs from row {row} of the vector file"
-        for row in differs
-        if row not in damaged and row not in state.pending
-    ]
 
 
 def _check_crop(files: GalleryFiles, entry: GalleryEntry) -> list[str]:

@@ -1,4 +1,4 @@
-"""The order of every write: crop, vector row, commit, memory; and backwards for an erasure.
+"""The order of every write: crop, vector row, commit, memory; and for an erasure commit first.
 
 Owns what happens when a step fails. One thread at a time, which `Gallery` sees to.
 """
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gallery_index.errors import GalleryError, StoreUnavailableError
-from gallery_index.opening import GalleryFiles, GalleryMemory, extend_index, finish_erasures
-from gallery_index.read_write_lock import ReadWriteLock
+from gallery_index.opening import GalleryFiles
 from gallery_index.records import GalleryEntry
+from gallery_index.recovery import GalleryMemory, erase_in_files
+from gallery_index.search_index import Change, Erase, Operation, Put
 from gallery_index.store import Transaction
 from gallery_index.validation import PreparedEntry
 
@@ -32,10 +34,9 @@ class Erased:
 class Writer:
     """Applies writes to the files, the store and the memory of a gallery."""
 
-    def __init__(self, files: GalleryFiles, memory: GalleryMemory, view: ReadWriteLock) -> None:
+    def __init__(self, files: GalleryFiles, memory: GalleryMemory) -> None:
         self._files = files
         self._memory = memory
-        self._view = view
         self._in_doubt: Transaction | None = None
 
     def settle(self) -> None:
@@ -52,11 +53,8 @@ class Writer:
                 self._apply(transaction)
             else:
                 self._abandon(transaction)
-        try:
-            finish_erasures(self._files, self._memory, scrub=True)
-        except StoreUnavailableError:
-            self._in_doubt = self._erasure_mark()
-            raise
+        if self._memory.pending:
+            self._finish_erasures(scrub=True)
 
     def enrol(self, prepared: Sequence[PreparedEntry]) -> list[GalleryEntry]:
         """Store new entries in one group commit.
@@ -64,15 +62,18 @@ class Writer:
         Raises: StorageFullError, StoreUnavailableError; nothing is enrolled then, or it is in
         doubt until the store answers again.
         """
-        table = self._memory.table
+        table = self._memory.index.table
         entries = self._entries(prepared)
         transaction = Transaction(
             next_row=table.rows + len(entries), entries=len(table) + len(entries), put=entries
         )
         vectors = np.stack([item.vector for item in prepared])
         ids = [entry.entry_id for entry in entries]
+        crops = [item.source.crop for item in prepared]
         try:
-            self._files.crops.write({item.entry_id: item.source.crop for item in prepared})
+            self._files.crops.write(
+                {entry.row: crop for entry, crop in zip(entries, crops, strict=True)}
+            )
             self._files.vectors.append(table.rows, ids, vectors)
             self._commit(transaction)
         except StoreUnavailableError:
@@ -85,31 +86,39 @@ class Writer:
 
     def change(self, entry: GalleryEntry) -> None:
         """Store the new fields of an entry that is there."""
-        table = self._memory.table
+        table = self._memory.index.table
         transaction = Transaction(table.rows, len(table), put=[entry])
         self._commit(transaction)
         self._apply(transaction)
 
     def erase(self, entries: Sequence[GalleryEntry], *, scrub: bool) -> Erased:
-        """Delete entries, overwrite their vectors, unlink their crops, drop the snapshots.
+        """Delete entries, overwrite their vectors and what snapshots hold, unlink their crops.
 
         With `scrub` also what the store's logs keep of them.
         """
-        table = self._memory.table
+        table = self._memory.index.table
         transaction = Transaction(table.rows, len(table) - len(entries), delete=entries)
         self._commit(transaction)
         self._apply(transaction)
-        crops = sum(self._files.crops.path(entry.entry_id).exists() for entry in entries)
-        try:
-            finish_erasures(self._files, self._memory, scrub=scrub)
-        except StoreUnavailableError:
-            # Everything is gone from the files; only the note that it had to go remains.
-            self._in_doubt = self._erasure_mark()
+        crops = 0
+        # Without an answer everything is gone from the files; the note that it had to go remains.
+        with suppress(StoreUnavailableError):
+            crops = self._finish_erasures(scrub=scrub)
         return Erased(vectors=len(entries), crops=crops)
+
+    def _finish_erasures(self, *, scrub: bool) -> int:
+        """Carry out committed erasures, and only then note that they are."""
+        rows = sorted(self._memory.pending)
+        table = self._memory.index.table
+        crops = erase_in_files(self._files, rows, scrub=scrub)
+        transaction = Transaction(table.rows, len(table), erased_rows=rows)
+        self._commit(transaction)
+        self._apply(transaction)
+        return crops
 
     def _entries(self, prepared: Sequence[PreparedEntry]) -> list[GalleryEntry]:
         now = datetime.now(UTC)
-        first_row = self._memory.table.rows
+        first_row = self._memory.index.table.rows
         return [
             GalleryEntry(
                 entry_id=item.entry_id,
@@ -134,32 +143,29 @@ class Writer:
             self._in_doubt = transaction
             raise
 
-    def _erasure_mark(self) -> Transaction:
-        table = self._memory.table
-        return Transaction(table.rows, len(table), erased_rows=list(self._memory.pending))
-
-    def _apply(self, transaction: Transaction, vectors: np.ndarray | None = None) -> None:
-        """Bring memory up to a committed transaction; searches wait, but for no disk."""
-        memory = self._memory
-        with self._view.writing():
-            for entry in transaction.delete:
-                memory.table.remove(entry)
-                memory.pending[entry.row] = entry.entry_id
-            memory.index.erase([entry.row for entry in transaction.delete])
-            for row in transaction.erased_rows:
-                memory.pending.pop(row, None)
-            for entry in transaction.put:
-                memory.table.put(entry)
-            if vectors is not None:
-                memory.index.add(vectors)
-            extend_index(memory.index, self._files.vectors, memory.table)
+    def _apply(
+        self, transaction: Transaction, vectors: NDArray[np.float16] | None = None
+    ) -> None:
+        """Bring memory up to a committed transaction."""
+        memory, table = self._memory, self._memory.index.table
+        new = [entry for entry in transaction.put if entry.row >= table.rows]
+        if new and vectors is None:
+            vectors = self._files.vectors.read(np.array([e.row for e in new], np.int64)).vectors
+        operations: list[Operation] = [Erase(entry.row) for entry in transaction.delete]
+        operations += [Change(entry) for entry in transaction.put if entry.row < table.rows]
+        if vectors is not None:
+            operations += [Put(entry, v) for entry, v in zip(new, vectors, strict=True)]
+        memory.index.apply(operations, self._files.store.last_head.commit)
+        table.extend(transaction.next_row)
+        memory.pending.update((entry.row, entry.entry_id) for entry in transaction.delete)
+        for row in transaction.erased_rows:
+            memory.pending.pop(row, None)
 
     def _abandon(self, transaction: Transaction) -> None:
         """Take away what a transaction that was not applied left in the files."""
-        rows = self._memory.table.rows
-        ids = [entry.entry_id for entry in transaction.put if entry.row >= rows]
+        rows = self._memory.index.table.rows
         # What cannot be removed now has no record and goes at the next opening.
         with suppress(GalleryError):
-            self._files.crops.unlink(ids)
+            self._files.crops.unlink([entry.row for entry in transaction.put if entry.row >= rows])
         with suppress(GalleryError):
             self._files.vectors.truncate(rows)

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from gallery_index import redis_store
+from gallery_index import redis_reader
 from gallery_index.errors import (
     GalleryMismatchError,
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from gallery_index.records import EntryChanges, EntryFilter
+from gallery_index.record_codec import StoreHead
+from gallery_index.records import EntryFilter
 from gallery_index.redis_store import RedisStore
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 from tests.redis_server import DURABLE, RedisServer, find_redis_server
@@ -52,7 +53,7 @@ def test_searches_go_on_and_writes_return_when_redis_does(
 def test_a_write_that_redis_reads_late_is_settled_one_way(
     own_redis: RedisServer, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_store, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(redis_reader, "_TIMEOUT_S", 0.2)
     place = Place(directory / "gallery", own_redis.url)
     gallery = place.open()
     enrolled(gallery, new(0))
@@ -78,7 +79,9 @@ def test_a_commit_whose_answer_was_lost_is_there(
     enrolled(gallery, new(0))
     send = RedisStore._replace_head
 
-    def send_and_lose_the_answer(store: RedisStore, new: str, arguments: list[str]) -> str:
+    def send_and_lose_the_answer(
+        store: RedisStore, new: StoreHead, arguments: list[str]
+    ) -> StoreHead:
         send(store, new, arguments)
         raise redis.ConnectionError("connection reset")
 
@@ -90,35 +93,6 @@ def test_a_commit_whose_answer_was_lost_is_there(
     assert getattr(again, "replayed", None) is True
     assert ids(gallery.search(vector(1), top_k=1)) == ["e1"]
     assert gallery.verify().problems == []
-    place.close()
-
-
-def test_a_commit_that_arrives_after_it_was_settled_is_refused(
-    empty_redis: RedisServer, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = Place(directory / "gallery", empty_redis.url)
-    gallery = place.open()
-    enrolled(gallery, new(0))
-    send = RedisStore._replace_head
-    late: list[tuple[str, str, list[str]]] = []
-
-    def hold_back(store: RedisStore, new: str, arguments: list[str]) -> str:
-        late.append((store._head, new, arguments))
-        raise redis.TimeoutError("no answer")
-
-    monkeypatch.setattr(RedisStore, "_replace_head", hold_back)
-    with pytest.raises(StoreUnavailableError):
-        gallery.add([new(1)])
-    monkeypatch.setattr(RedisStore, "_replace_head", send)
-    gallery.update("e0", EntryChanges())  # changes nothing, but settles what is in doubt
-    store = gallery._files.store
-    assert isinstance(store, RedisStore)
-    ((expected, head, arguments),) = late
-    keys = [redis_store._HEAD, redis_store._ENTRIES, redis_store._PENDING]
-    assert store._commit_script(keys=keys, args=[expected, head, *arguments]) == store._head
-    enrolled(gallery, new(2))
-    place.crash()
-    assert ids(place.open().list(ANY).entries) == ["e0", "e2"]
     place.close()
 
 

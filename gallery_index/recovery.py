@@ -1,0 +1,222 @@
+"""From files to memory: what a killed process left half done is finished, the index is built.
+
+From the newest snapshot that agrees, and what the store and the vector file hold since; without
+one, from everything they hold.
+"""
+
+import logging
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery_index.entry_table import EntryTable
+from gallery_index.errors import GalleryCorruptError
+from gallery_index.first_stage import FirstStage
+from gallery_index.local_index import (
+    LocalIndex,
+    encode_positions,
+    live_positions,
+    row_blocks,
+    sample_of,
+)
+from gallery_index.opening import GalleryFiles
+from gallery_index.quantizers import choose, load_quantizer
+from gallery_index.record_codec import StoreHead
+from gallery_index.records import GalleryEntry, GalleryIdentity
+from gallery_index.search_index import Change, Erase, Operation
+from gallery_index.snapshots import CODES, Snapshot, SnapshotData
+from gallery_index.store import Transaction
+
+_LOG = logging.getLogger(__name__)
+_RECORDS_AT_ONCE = 4096
+
+
+@dataclass(slots=True)
+class GalleryMemory:
+    """What is derived from the files: what is searched, and erasures to finish.
+
+    `snapshot_head` is the head that the newest sound snapshot stands on.
+    """
+
+    index: LocalIndex
+    pending: dict[int, str] = field(default_factory=dict)
+    snapshot_head: StoreHead | None = None
+
+
+def recover(files: GalleryFiles) -> GalleryMemory:
+    """Finish what a killed process began, and build the table and the first stage.
+
+    Raises: GalleryCorruptError naming the rows and entries that cannot be read.
+    """
+    head = files.store.head()
+    pending = files.store.pending()
+    cut = files.vectors.truncate(head.next_row)
+    strays = files.crops.beyond(head.next_row)
+    files.crops.unlink(strays)
+    if cut or strays or pending:
+        _LOG.info(
+            "recovered: %d bytes of uncommitted rows, %d crops without a record, %d erasures",
+            cut, len(strays), len(pending),
+        )  # fmt: skip
+    files.snapshots.remove_unfinished()
+    erase_in_files(files, list(pending), scrub=True)
+    if pending:
+        files.store.commit(
+            Transaction(head.next_row, head.entries, erased_rows=sorted(pending))
+        )
+    return _from_snapshots(files) or _from_records(files)
+
+
+def erase_in_files(files: GalleryFiles, rows: list[int], *, scrub: bool) -> int:
+    """Carry committed deletions out in every file; returns how many crops were there.
+
+    With `scrub` also in the store's logs.
+    """
+    if not rows:
+        return 0
+    files.vectors.erase(rows)
+    crops = files.crops.unlink(rows)
+    erase_in_snapshots(files, rows)
+    if scrub:
+        files.store.scrub()
+    return crops
+
+
+def erase_in_snapshots(files: GalleryFiles, rows: list[int]) -> None:
+    """Overwrite entries in every snapshot; one that cannot be read is removed."""
+    for manifest in files.snapshots.manifests():
+        try:
+            snapshot = files.snapshots.read(manifest)
+            with closing(SnapshotData(snapshot)) as data:
+                _erase_in(snapshot, data, rows)
+        except GalleryCorruptError as error:
+            _LOG.error("snapshot removed, entries of it had to be erased: %s", error)
+            files.snapshots.remove(manifest)
+
+
+def _erase_in(snapshot: Snapshot, data: SnapshotData, rows: list[int]) -> None:
+    held = data.array("row")
+    sections = data.mapped()
+    width = snapshot.section(CODES).shape[1]
+    places = np.searchsorted(held, rows)
+    here = [place for place, row in zip(places.tolist(), rows, strict=True) if _has(held, place, row)]
+    if not here:
+        return
+    try:
+        spans = EntryTable.erase_from(sections, *(int(held[place]) for place in here))
+    except (ValueError, IndexError) as error:
+        raise GalleryCorruptError(f"{snapshot.path}: {error}") from error
+    data.overwrite([*((CODES, place * width, (place + 1) * width) for place in here), *spans])
+
+
+def _has(values: NDArray[np.int64], place: int, value: int) -> bool:
+    return place < len(values) and int(values[place]) == value
+
+
+def _from_snapshots(files: GalleryFiles) -> GalleryMemory | None:
+    for manifest in files.snapshots.manifests():
+        try:
+            snapshot = files.snapshots.read(manifest)
+            with closing(SnapshotData(snapshot)) as data:
+                index = _replayed(files, snapshot, data)
+        except GalleryCorruptError as error:
+            # It stays where it is for `verify` to name, until newer ones replace it.
+            _LOG.error("snapshot not used: %s", error)
+            continue
+        if index is not None:
+            return GalleryMemory(index, snapshot_head=snapshot.head)
+        _LOG.warning("snapshot not used: %s is not of this history of the store", manifest)
+    return None
+
+
+def _replayed(files: GalleryFiles, snapshot: Snapshot, data: SnapshotData) -> LocalIndex | None:
+    changes = files.store.changes_since(snapshot.head)
+    if changes is None:
+        return None
+    index, unsound = _as_it_was(files, snapshot, data)
+    table = index.table
+    known = snapshot.head.next_row
+    erased: list[Operation] = [Erase(row) for row in changes.gone]
+    changed: list[Operation] = [Change(entry) for entry in changes.put if entry.row < known]
+    index.apply([*erased, *changed], files.store.last_head.commit)
+    table.put_many([entry for entry in changes.put if entry.row >= known])
+    table.extend(files.store.last_head.next_row)
+    _check_table(files, table)
+    _encode_again(index, unsound)
+    encode_positions(table, files.vectors, index.stage)
+    return index
+
+
+def _as_it_was(
+    files: GalleryFiles, snapshot: Snapshot, data: SnapshotData
+) -> tuple[LocalIndex, NDArray[np.int64]]:
+    """Return the index of a snapshot, and the positions whose codes fail their checksum."""
+    try:
+        table = EntryTable.from_sections(data.columns())
+        stage = FirstStage(load_quantizer(snapshot.quantizer))
+    except ValueError as error:
+        raise GalleryCorruptError(f"{snapshot.path}: {error}") from error
+    unsound = [np.empty(0, np.int64)]
+    for codes, sound in data.codes():
+        unsound.append(np.flatnonzero(~sound) + len(stage))
+        stage.add_codes(codes)
+    if len(stage) != table.positions:
+        raise GalleryCorruptError(
+            f"{snapshot.path} has {table.positions} entries and {len(stage)} codes"
+        )
+    return LocalIndex(table, stage, files.vectors), np.concatenate(unsound)
+
+
+def _encode_again(index: LocalIndex, unsound: NDArray[np.int64]) -> None:
+    """Read the vectors of codes that failed their checksum; the other codes stay."""
+    wanted = np.intersect1d(unsound, live_positions(index.table))
+    if not len(wanted):
+        return
+    _LOG.error("%d codes of the snapshot fail their checksum: read anew", len(wanted))
+    for some, block in row_blocks(index.table, index.file, wanted):
+        if block.damage:
+            raise GalleryCorruptError(
+                f"rows {[int(block.rows[place]) for place in block.damage]} of {index.file.path}"
+                " and their codes in the snapshot fail their checksum"
+            )
+        index.stage.replace(some, index.stage.quantizer.encode(block.vectors))
+
+
+def _from_records(files: GalleryFiles) -> GalleryMemory:
+    table = table_of(files)
+    stage = FirstStage(choose(sample_of(files.vectors, table), len(table)))
+    encode_positions(table, files.vectors, stage)
+    return GalleryMemory(LocalIndex(table, stage, files.vectors))
+
+
+def table_of(files: GalleryFiles) -> EntryTable:
+    """Return the table of a store's records. Raises: GalleryCorruptError if they disagree."""
+    table = EntryTable()
+    next_row = files.store.last_head.next_row
+    records = files.store.records()
+    while batch := list(islice(records, _RECORDS_AT_ONCE)):
+        for entry in batch:
+            _check_record(entry, files.identity, next_row)
+        table.put_many(batch)
+    table.extend(next_row)
+    _check_table(files, table)
+    return table
+
+
+def _check_record(entry: GalleryEntry, identity: GalleryIdentity, next_row: int) -> None:
+    if not 0 <= entry.row < next_row or entry.model_id != identity.model_id:
+        raise GalleryCorruptError(
+            f"the record of entry {entry.entry_id!r} claims row {entry.row} of"
+            f" {next_row} and model {entry.model_id!r}"
+        )
+
+
+def _check_table(files: GalleryFiles, table: EntryTable) -> None:
+    expected = files.store.last_head.entries
+    if len(table) != expected:
+        raise GalleryCorruptError(
+            f"{files.store.location} should have {expected} entries, {len(table)} were found"
+        )
