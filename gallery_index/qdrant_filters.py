@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from gallery_index.entry_filters import Names, names
+from gallery_index.record_filters import Names, names
 from gallery_index.records import EntryFilter, GalleryEntry, JsonValue
 
 CHECKSUM = "vector_crc32"

@@ -64,13 +64,14 @@ class SharedRecords:
     def __init__(self, url: str) -> None:
         """Connect. Raises: StoreUnavailableError, StoreConfigurationError."""
         self._server = RedisConnection(url)
+        try:
+            self._server.check()
+        except BaseException:
+            self._server.close()
+            raise
         self._redis = self._server.client
         self._identity = ""
-        self._scripts = {
-            text: self._redis.register_script(text)
-            for text in vars(shared_scripts).values()
-            if isinstance(text, str) and "KEYS" in text and text.startswith("\n")
-        }
+        self._scripts: dict[str, Any] = {}
 
     @property
     def location(self) -> str:
@@ -116,15 +117,13 @@ class SharedRecords:
         """Return the entries of these ids, as far as there are any."""
         found: dict[str, GalleryEntry] = {}
         for part in _parts(entry_ids):
-            identity, *records = self._run(
+            identity, *pairs = self._run(
                 shared_scripts.READ, [_IDENTITY, _IDS, _ENTRIES], list(part)
             )
             self._check(identity)
-            found |= {
-                entry_id: decode_entry(record, key=entry_id)
-                for entry_id, record in zip(part, records, strict=True)
-                if record
-            }
+            for entry_id, row, record in zip(part, pairs[::2], pairs[1::2], strict=True):
+                if row is not None:
+                    found[entry_id] = self._record_of(entry_id, row, record)
         return found
 
     def at(self, rows: Sequence[int]) -> dict[int, GalleryEntry]:
@@ -136,7 +135,7 @@ class SharedRecords:
                     "list[str | None]", self._redis.hmget(_ENTRIES, [str(row) for row in part])
                 )
             found |= {
-                row: _entry(record, row)
+                row: decode_entry(record, row=row)
                 for row, record in zip(part, records, strict=True)
                 if record is not None
             }
@@ -266,10 +265,20 @@ class SharedRecords:
             for row in self._run(shared_scripts.ADOPT, keys, list(part))
         ]
 
+    def _record_of(self, entry_id: str, row: str, record: str | None) -> GalleryEntry:
+        entry = None if record is None else decode_entry(record, row=int(row))
+        if entry is None or entry.entry_id != entry_id:
+            found = "no record" if entry is None else f"the record of {entry.entry_id!r}"
+            raise GalleryCorruptError(f"{self.location} has {found} at row {row} for {entry_id!r}")
+        return entry
+
     def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
-        self._server.recheck()
         with self._server.reported():
-            return self._scripts[script](keys=keys, args=arguments)
+            self._server.check_anew()
+            known = self._scripts.get(script)
+            if known is None:
+                known = self._scripts[script] = self._redis.register_script(script)
+            return known(keys=keys, args=arguments)
 
     def _check(self, identity: object) -> None:
         if identity != self._identity:
@@ -303,13 +312,6 @@ def row_of(mark: str) -> int:
 
 def _person(person_id: str) -> str:
     return f"{_PREFIX}:person:{person_id}"
-
-
-def _entry(record: str, row: int) -> GalleryEntry:
-    entry = decode_entry(record, key=None)
-    if entry.row != row:
-        raise GalleryCorruptError(f"the record under row {row} is that of row {entry.row}")
-    return entry
 
 
 def _parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -10,6 +10,8 @@ Keys: `ids` entry id -> row, `entries` row -> record, `enrolling` rows handed ou
 
 from typing import Final
 
+from gallery_index.redis_connection import REFUSE_UNSAFE
+
 _PERSONS = """
 local function join(key, row)
   if redis.call('EXISTS', key) == 0 then redis.call('INCR', PERSONS) end
@@ -29,16 +31,20 @@ return redis.call('GET', KEYS[1])
 """
 
 READ: Final = """
--- KEYS: identity, ids, entries. ARGV: entry ids. Returns the identity, then each record or false.
+-- KEYS: identity, ids, entries. ARGV: entry ids.
+-- Returns the identity, then for each id its row and record, or false twice.
 local found = {redis.call('GET', KEYS[1])}
-for place, id in ipairs(ARGV) do
+for _, id in ipairs(ARGV) do
   local row = redis.call('HGET', KEYS[2], id)
-  found[place + 1] = row and redis.call('HGET', KEYS[3], row) or false
+  found[#found + 1] = row
+  found[#found + 1] = row and redis.call('HGET', KEYS[3], row)
 end
 return found
 """
 
-RESERVE: Final = """
+RESERVE: Final = (
+    REFUSE_UNSAFE
+    + """
 -- KEYS: identity, next_row, enrolling, sequence. ARGV: identity expected, how many rows.
 -- Hands out rows; returns the first, and the number of this change. Nothing: another identity.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {} end
@@ -47,9 +53,11 @@ local now = redis.call('TIME')[1]
 for row = first, first + ARGV[2] - 1 do redis.call('ZADD', KEYS[3], now, row) end
 return {first, redis.call('INCR', KEYS[4])}
 """
+)
 
 ENROL: Final = (
-    """
+    REFUSE_UNSAFE
+    + """
 -- KEYS: ids, entries, enrolling, pending, persons, then a set of rows for each person.
 -- ARGV: for each entry its id, row, record, and the place of its person among KEYS (0: none).
 -- Returns for each: 1 committed, 0 the id is taken, -1 the row was taken back.
@@ -82,7 +90,8 @@ return outcomes
 )
 
 CHANGE: Final = (
-    """
+    REFUSE_UNSAFE
+    + """
 -- KEYS: entries, renewing, persons, sequence, the old person's rows, the new person's rows.
 -- ARGV: row, record expected, new record, mark, and whether there is an old and a new person.
 -- Returns the number of this change; nothing if another record stands there.
@@ -105,7 +114,8 @@ return redis.call('INCR', KEYS[4])
 )
 
 ERASE: Final = (
-    """
+    REFUSE_UNSAFE
+    + """
 -- KEYS: ids, entries, pending, persons, then a set of rows for each person.
 -- ARGV: for each entry its id, row, record expected, and the place of its person (0: none).
 -- Returns for each: 1 gone, 0 another record stands there.

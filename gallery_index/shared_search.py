@@ -8,9 +8,9 @@ in an answer only if its record says so.
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.entry_filters import passes
 from gallery_index.exact_search import Candidates, StoredVectors
 from gallery_index.qdrant_index import QdrantIndex
+from gallery_index.record_filters import passes
 from gallery_index.records import EntryFilter, GalleryEntry
 from gallery_index.search_index import person_number
 from gallery_index.shared_records import SharedRecords
