@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from gallery_index.record_filters import Names, names
-from gallery_index.records import EntryFilter, GalleryEntry, JsonValue
+from gallery_index.record_filters import names
+from gallery_index.records import EntryFilter, GalleryEntry, JsonValue, Names
 
 CHECKSUM = "vector_crc32"
 INDEXED = {
@@ -69,7 +69,7 @@ def filter_of(wanted: EntryFilter, *, also_rows: Sequence[int] = ()) -> models.F
     return models.Filter(should=[found, models.HasIdCondition(has_id=list(also_rows))])
 
 
-def _named(field: str, wanted: Names) -> list[models.FieldCondition]:
+def _named(field: str, wanted: Names | None) -> list[models.FieldCondition]:
     return [] if wanted is None else [_is_any(field, names(wanted))]
 
 

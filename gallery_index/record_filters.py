@@ -3,12 +3,7 @@
 For whoever has no table of all entries: what an index offers is checked against its record here.
 """
 
-from collections.abc import Sequence
-from typing import TypeAlias
-
-from gallery_index.records import EntryFilter, GalleryEntry, JsonValue
-
-Names: TypeAlias = str | Sequence[str] | None
+from gallery_index.records import EntryFilter, GalleryEntry, JsonValue, Names
 
 
 def passes(entry: GalleryEntry, wanted: EntryFilter) -> bool:
@@ -30,11 +25,11 @@ def passes(entry: GalleryEntry, wanted: EntryFilter) -> bool:
     )
 
 
-def names(wanted: Names) -> tuple[str, ...]:
+def names(wanted: Names | None) -> tuple[str, ...]:
     """Return what is named: nothing, one name or several."""
     if wanted is None:
         return ()
-    return (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    return (wanted,) if isinstance(wanted, str) else wanted
 
 
 def same_json(one: JsonValue, other: JsonValue) -> bool:
@@ -42,5 +37,5 @@ def same_json(one: JsonValue, other: JsonValue) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
-def _is_named(name: str | None, wanted: Names) -> bool:
+def _is_named(name: str | None, wanted: Names | None) -> bool:
     return wanted is None or (name is not None and name in names(wanted))

@@ -1,5 +1,6 @@
 """The values that go into a gallery and come out of it. Holds no behaviour and no I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+JsonScalar: TypeAlias = "bool | int | float | str | None"
+Names: TypeAlias = str | tuple[str, ...]
 GroupBy: TypeAlias = Literal["entry", "person"]
-StoreKind: TypeAlias = Literal["sqlite", "redis"]
+StoreKind: TypeAlias = Literal["sqlite", "redis", "shared"]
 Durability: TypeAlias = Literal["power-loss", "process-crash", "unknown"]
 
 
@@ -84,18 +87,23 @@ class EntryChanges:
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
-    """Which entries take part; `None` means any.
+    """Which entries take part: those that meet every condition; `None` is no condition.
 
-    `captured_after` is inclusive, `captured_before` exclusive; an entry without a capture time
-    matches neither. An entry without a camera is not excluded by `exclude_camera_id`.
+    Several names in a tuple mean any of them. An entry without a person matches no `person_id` and
+    is not excluded by `exclude_person_id`; with cameras it is the same. `captured_after` is
+    inclusive, `captured_before` exclusive; an entry without a capture time matches neither.
+    Every attribute named must be there, at the top level, and equal as JSON: 1 equals 1.0, `true`
+    does not equal 1, and `null` equals a `null` but not an attribute that is absent.
     """
 
-    person_id: str | None = None
-    camera_id: str | None = None
-    exclude_camera_id: str | None = None
+    person_id: Names | None = None
+    camera_id: Names | None = None
+    exclude_camera_id: Names | None = None
     modality: str | None = None
     captured_after: datetime | None = None
     captured_before: datetime | None = None
+    exclude_person_id: Names | None = None
+    attributes: Mapping[str, JsonScalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

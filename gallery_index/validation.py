@@ -6,6 +6,7 @@ import math
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,9 @@ from gallery_index.records import (
     EntryChanges,
     EntryFilter,
     GalleryEntry,
+    JsonScalar,
     JsonValue,
+    Names,
     NewEntry,
     Unset,
 )
@@ -106,6 +109,9 @@ def changed_fields(changes: EntryChanges) -> dict[str, Any]:
 
 def check_filter(filter: EntryFilter) -> None:
     """Check the fields of a filter. Raises: InvalidEntryError."""
+    for name in ("person_id", "exclude_person_id", "camera_id", "exclude_camera_id"):
+        _check_names(name, getattr(filter, name))
+    _check_wanted_attributes(filter.attributes)
     if filter.modality is not None:
         check_modality(filter.modality)
     _in_utc("captured_after", filter.captured_after)
@@ -171,6 +177,35 @@ def _check_name(field: str, value: str | None) -> None:
         raise InvalidEntryError(
             f"{field}: expected 1 to {_MAX_NAME} printable characters, got {value[:80]!r}"
         )
+
+
+def _check_names(field: str, names: Names | None) -> None:
+    if isinstance(names, str | None):
+        _check_name(field, names)
+        return
+    if not isinstance(names, tuple) or not names:
+        raise InvalidEntryError(f"{field}: expected a name or a tuple of names, got {names!r:.80}")
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidEntryError(f"{field}: expected names, got {name!r:.80}")
+        _check_name(field, name)
+
+
+def _check_wanted_attributes(attributes: Mapping[str, JsonScalar]) -> None:
+    if not isinstance(attributes, Mapping):
+        raise InvalidEntryError(
+            f"attributes: expected names with the values they must have, got {attributes!r:.80}"
+        )
+    for key, value in attributes.items():
+        if not isinstance(key, str):
+            raise InvalidEntryError(f"attributes: expected names as keys, got {key!r:.80}")
+        if not isinstance(value, bool | int | float | str | None) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            raise InvalidEntryError(
+                f"attributes: expected text, a finite number, true, false or null for {key!r:.80},"
+                f" got {value!r:.80}"
+            )
 
 
 def _check_attributes(attributes: dict[str, JsonValue]) -> None:
