@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-JsonScalar: TypeAlias = "bool | int | float | str | None"
+JsonScalar: TypeAlias = bool | int | float | str | None
 Names: TypeAlias = str | tuple[str, ...]
 GroupBy: TypeAlias = Literal["entry", "person"]
 StoreKind: TypeAlias = Literal["sqlite", "redis", "shared"]
@@ -150,6 +150,13 @@ class GalleryStats:
     store does not answer: searches go on, writes raise StoreUnavailableError. `damaged_rows` were
     found to fail their checksum since the opening: they are answered from memory, `verify` names
     them and `rebuild` mends them.
+
+    `recall_at_10` is the share of the ten nearest entries that searches found when it was last
+    measured against exact search, None before; below `recall_target` the index is built anew,
+    finer. `index_bytes` is what the index takes in memory, `dead_positions` those of deleted
+    entries in it, which a compaction drops. `snapshot_age_s` is the age of the newest snapshot,
+    None without one, `rows_since_snapshot` what a start adds to it. `candidates_per_query` is the
+    mean number of vectors that recent searches compared exactly.
     """
 
     entries: int
@@ -162,6 +169,14 @@ class GalleryStats:
     model_id: str
     embedding_dim: int
     damaged_rows: int
+    recall_at_10: float | None = None
+    recall_target: float = 0.99
+    recall_measured_at: datetime | None = None
+    index_bytes: int = 0
+    dead_positions: int = 0
+    snapshot_age_s: float | None = None
+    rows_since_snapshot: int = 0
+    candidates_per_query: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,10 @@ class ServiceClient:
         return results
 
     def query(self, crops: Sequence[bytes], modality: str, **fields: object) -> JsonObject:
-        """Search with the crops of one person; `fields` are those of `POST /query`."""
+        """Search with the crops of one person; `fields` are those of `POST /query`.
+
+        A list gives a field several times, as `camera_id=["1", "2"]`.
+        """
         form = _form({"modality": modality, **fields})
         return self._json("POST", "/query", data=form, files=[_file("file", c) for c in crops])
 
@@ -97,7 +100,7 @@ class ServiceClient:
 
     def compare(self, crops: tuple[bytes, bytes], modalities: tuple[str, str]) -> JsonObject:
         """Return how alike two crops are."""
-        form = {"modality": list(modalities)}
+        form = _form({"modality": modalities})
         return self._json("POST", "/compare", data=form, files=[_file("file", c) for c in crops])
 
     def get(self, entry_id: str) -> JsonObject:
@@ -188,13 +191,17 @@ def _file(field: str, crop: bytes) -> tuple[str, tuple[str, bytes]]:
     return field, ("crop", crop)
 
 
-def _form(fields: Mapping[str, object]) -> dict[str, str]:
-    """Return fields as a form has them; those that are None are left out."""
+def _form(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
+    """Return fields as a form has them; a list repeats its field, None leaves it out."""
     return {
-        name: value if isinstance(value, str) else json.dumps(value)
+        name: [_text(item) for item in value] if isinstance(value, list | tuple) else _text(value)
         for name, value in _plain(fields).items()
         if value is not None
     }
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _plain(fields: Mapping[str, object]) -> dict[str, object]:

@@ -15,14 +15,16 @@ from gallery_index.gallery import Gallery
 from service.batching import CropEncoder
 from service.embedding import CropEmbedder
 from service.errors import ClientLeftError
+from service.metrics import Metrics
 from service.settings import ServiceSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-WRITING_THREADS = 4
-"""How many writes wait for the store at once: one that hangs must leave threads to searches."""
+WRITING_THREADS = 32
+"""How many writes wait for the store at once: the gallery puts them into one commit, and a store
+that hangs must leave threads to searches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class ServiceContext:
     embedder: CropEmbedder
     gallery: Gallery
     model: ModelFacts
+    metrics: Metrics = field(default_factory=Metrics)
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
     )

@@ -52,6 +52,7 @@ async def enrol(
                 entries[index] = _new_entry(item, result)
         added = await written(context, context.gallery.add, list(entries.values()))
         outcomes.update(zip(entries, added, strict=True))
+    context.metrics.count_enrolments(outcomes.values())
     return [outcomes[index] for index in range(len(items))]
 
 

@@ -7,18 +7,27 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import ErrorDetails, from_json
 
-from gallery_index.records import JsonValue
+from gallery_index.records import JsonScalar, JsonValue
 from service.errors import FieldError, InvalidFieldsError
 
 MAX_NAME_LENGTH = 128
 MAX_ATTRIBUTES_BYTES = 16 * 1024
 MAX_ATTRIBUTES_DEPTH = 8
+MAX_NAMES = 64
 MAX_TOP_K = 1000
 MAX_LIMIT = 1000
 
@@ -33,6 +42,13 @@ def _name(value: object) -> str:
     if isinstance(value, str) and 1 <= len(value) <= MAX_NAME_LENGTH and value.isprintable():
         return value
     raise ValueError(f"text of 1 to {MAX_NAME_LENGTH} printable characters")
+
+
+def _names(value: object) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list) and 1 <= len(names) <= MAX_NAMES:
+        return [_name(name) for name in names]
+    raise ValueError(f"1 to {MAX_NAMES} names")
 
 
 def _entry_id(value: object) -> str:
@@ -105,6 +121,17 @@ def _attributes(value: object) -> dict[str, JsonValue]:
     )
 
 
+def _attribute_filter(value: object) -> dict[str, JsonScalar]:
+    with suppress(ValueError):
+        wanted = _attributes(value)
+        if not any(isinstance(item, dict | list) for item in wanted.values()):
+            return wanted  # type: ignore[return-value]  # what is left of JSON are scalars
+    raise ValueError(
+        f"a JSON object of at most {MAX_ATTRIBUTES_BYTES} bytes whose values are text, numbers,"
+        " true, false or null"
+    )
+
+
 def _storable(value: object, levels: int) -> bool:
     """Whether a parsed JSON value can be stored and written out again as it came."""
     if isinstance(value, dict):
@@ -122,6 +149,7 @@ def _storable(value: object, levels: int) -> bool:
 
 ModalityName = Literal["visible", "infrared"]
 Name = Annotated[str, Field(max_length=MAX_NAME_LENGTH), BeforeValidator(_name)]
+Names = Annotated[list[Name], Field(min_length=1, max_length=MAX_NAMES), BeforeValidator(_names)]
 EntryId = Annotated[str, Field(pattern=f"^{_ENTRY_ID.pattern}$"), BeforeValidator(_entry_id)]
 Time = Annotated[datetime, BeforeValidator(_time)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
@@ -130,6 +158,11 @@ Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_whole(1, MAX_
 Similarity = Annotated[float, Field(ge=-1, le=1), BeforeValidator(_real(-1, 1))]
 Rate = Annotated[float, Field(ge=0, le=1), BeforeValidator(_real(0, 1))]
 Attributes = Annotated[dict[str, Any], BeforeValidator(_attributes)]
+AttributeFilter = Annotated[
+    dict[str, Any],
+    BeforeValidator(_attribute_filter),
+    WithJsonSchema({"type": "string", "contentMediaType": "application/json"}),
+]
 
 
 class Fields(BaseModel):
@@ -161,23 +194,39 @@ class EntryPatch(Fields):
     attributes: Attributes | None = None
 
 
-class ListFields(Fields):
-    """Which entries to list, and from where."""
+class FilterFields(Fields):
+    """Which entries take part; a field in NAME_FIELDS may be repeated, any of its names will do."""
 
-    person_id: Name | None = Field(default=None, description="Only entries of this person.")
-    camera_id: Name | None = Field(default=None, description="Only entries of this camera.")
-    modality: ModalityName | None = Field(
-        default=None, description="Only entries of this modality."
+    person_id: Names | None = Field(
+        default=None, description="Only entries of this person; repeated: of any of these."
+    )
+    camera_id: Names | None = Field(
+        default=None, description="Only entries of this camera; repeated: of any of these."
     )
     captured_after: Time | None = Field(default=None, description="Taken at this time or later.")
     captured_before: Time | None = Field(default=None, description="Taken before this time.")
+    attributes: AttributeFilter | None = Field(
+        default=None,
+        description=(
+            "Only entries whose attributes have each of these keys, at the top, with this value:"
+            " a JSON object of text, numbers, true, false and null."
+        ),
+    )
+
+
+class ListFields(FilterFields):
+    """Which entries to list, and from where."""
+
+    modality: ModalityName | None = Field(
+        default=None, description="Only entries of this modality."
+    )
     limit: Limit = Field(default=100, description="The most entries in one answer.")
     cursor: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="`next_cursor` of the answer before."
     )
 
 
-class QueryFields(Fields):
+class QueryFields(FilterFields):
     """How to search with the crops of one person."""
 
     modality: ModalityName = Field(description="The modality of the query crops; never guessed.")
@@ -185,15 +234,23 @@ class QueryFields(Fields):
     target_modality: Literal["visible", "infrared", "any"] = Field(
         default="any", description="The modality of the entries searched."
     )
-    camera_id: Name | None = Field(default=None, description="Only entries of this camera.")
-    exclude_camera_id: Name | None = Field(default=None, description="No entries of this camera.")
-    person_id: Name | None = Field(default=None, description="Only entries of this person.")
-    captured_after: Time | None = Field(default=None, description="Taken at this time or later.")
-    captured_before: Time | None = Field(default=None, description="Taken before this time.")
+    exclude_person_id: Names | None = Field(
+        default=None, description="No entries of this person; repeated: of none of these."
+    )
+    exclude_camera_id: Names | None = Field(
+        default=None, description="No entries of this camera; repeated: of none of these."
+    )
     group_by: Literal["entry", "person"] = Field(
         default="entry", description="`person`: only the best entry of each person."
     )
-    rerank: Truth = Field(default=False, description="Not available yet.")
+    rerank: Truth = Field(
+        default=False,
+        description=(
+            "Order the nearest entries anew by the neighbours that they and the query have in"
+            " common (k-reciprocal). `similarity` stays the plain one, so it need not fall with"
+            " `rank`; `min_similarity` is about it too."
+        ),
+    )
     explain: Truth = Field(default=False, description="Not available yet.")
     min_similarity: Similarity | None = Field(
         default=None, description="Leave out what is less alike."
@@ -223,6 +280,7 @@ class BatchFields(Fields):
     )
 
 
+NAME_FIELDS = ("person_id", "camera_id", "exclude_person_id", "exclude_camera_id")
 FieldsT = TypeVar("FieldsT", bound=Fields)
 
 

@@ -83,7 +83,7 @@ class ReceiptBody(BaseModel):
 
 
 class Timings(BaseModel):
-    """Milliseconds of each stage; of several crops the longest."""
+    """Milliseconds of each stage; of several crops the longest. `rerank` is 0 where not asked."""
 
     decode: float
     queue: float
@@ -95,13 +95,15 @@ class Timings(BaseModel):
 class MatchBody(BaseModel):
     """An entry that matches, best first."""
 
-    rank: int
+    rank: int = Field(description="From 1; with `rerank` the order of re-ranking.")
     entry_id: str
     person_id: str | None
     camera_id: str | None
     modality: ModalityName
     captured_at: datetime | None
-    similarity: float = Field(description="Cosine, -1 to 1; higher is closer.")
+    similarity: float = Field(
+        description="Cosine, -1 to 1; higher is closer. Plain with `rerank` too."
+    )
     probability: float | None = Field(description="Null while the model is uncalibrated.")
     crop_url: str
 
@@ -193,6 +195,12 @@ class ReadyIndex(BaseModel):
     kind: str
     entries: int
     persons: int
+    recall_at_10: float | None = Field(
+        description=(
+            "Share of the ten nearest entries that searches find, as last measured; null before."
+        )
+    )
+    recall_target: float = Field(description="The recall below which the index is built anew.")
 
 
 class ReadyBody(BaseModel):

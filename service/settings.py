@@ -7,6 +7,7 @@ name `demo` stands for.
 import difflib
 import ipaddress
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from model.preprocessing import ImageLimits
 
 PREFIX = "MPANET_"
 CLIENT_VARIABLES = frozenset({"MPANET_URL"})
+SECRETS = frozenset({"api_key", "redis_url", "qdrant_url", "crop_store"})
 MISSPELT = 0.85
 """How alike a variable's name must be to that of a setting to be taken for a slip."""
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://.+")
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +47,25 @@ class ServiceSettings(BaseSettings):
     redis_url: SecretStr | None = Field(
         default=None,
         description="Redis that keeps the metadata, instead of SQLite in the data directory",
+    )
+    qdrant_url: SecretStr | None = Field(
+        default=None,
+        description="Qdrant that keeps the vectors, for several services on one gallery",
+    )
+    crop_store: SecretStr | None = Field(
+        default=None, description="where the crops of such a gallery are, a URL that fsspec opens"
+    )
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="age in days at which entries expire by their capture time",
+    )
+    recall_target: float = Field(
+        default=0.99,
+        gt=0.5,
+        le=1,
+        description="least share of the ten nearest entries that searches must find",
     )
     api_key: SecretStr | None = Field(
         default=None, description="key that clients must send; several separated by commas"
@@ -82,6 +105,20 @@ class ServiceSettings(BaseSettings):
             raise ValueError("a URL that starts with redis://, rediss:// or unix://")
         return value
 
+    @field_validator("qdrant_url")
+    @classmethod
+    def _is_http(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("a URL that starts with http:// or https://")
+        return value
+
+    @field_validator("crop_store")
+    @classmethod
+    def _is_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _URL.fullmatch(value.get_secret_value()):
+            raise ValueError("a URL that fsspec opens, such as file:///crops or s3://bucket/crops")
+        return value
+
     @model_validator(mode="after")
     def _fits_together(self) -> "ServiceSettings":
         if self.api_key is not None and not self.api_keys:
@@ -91,11 +128,26 @@ class ServiceSettings(BaseSettings):
                 f"listening on {self.host}, beyond this machine, needs an API key"
                 " (MPANET_API_KEY) or --insecure"
             )
+        self._check_shared()
         if self.max_queue < self.max_files:
             raise ValueError(
                 f"max_queue: expected at least max_files ({self.max_files}), came {self.max_queue}"
             )
         return self
+
+    def _check_shared(self) -> None:
+        """A gallery of several services keeps everything outside of them."""
+        if self.qdrant_url is None and self.crop_store is not None:
+            raise ValueError(
+                "crop_store (MPANET_CROP_STORE) is of a shared gallery:"
+                " expected qdrant_url (MPANET_QDRANT_URL) with it, came none"
+            )
+        for name in ("redis_url", "crop_store"):
+            if self.qdrant_url is not None and getattr(self, name) is None:
+                raise ValueError(
+                    "qdrant_url (MPANET_QDRANT_URL) makes a shared gallery:"
+                    f" expected {name} ({PREFIX}{name.upper()}) with it, came none"
+                )
 
     @property
     def api_keys(self) -> tuple[str, ...]:
@@ -148,7 +200,7 @@ def _lines(error: ValidationError) -> list[str]:
         option = f"--{name.replace('_', '-')} (or {PREFIX}{name.upper()})"
         if detail["type"] == "missing":
             lines.append(f"{option} is required")
-        elif name in ("api_key", "redis_url"):
+        elif name in SECRETS:
             lines.append(f"{option}: expected {reason}")
         else:
             lines.append(f"{option}: expected {reason}, came {detail['input']!r}")

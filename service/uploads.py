@@ -115,6 +115,19 @@ async def read_json(request: Request) -> object:
     return parse_json(bytes(data))
 
 
+def refuse_repeated(request: Request, repeatable: Collection[str]) -> None:
+    """Refuse a query string that gives a field twice. Raises: InvalidFieldsError."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    twice = {name for name in names if names.count(name) > 1 and name not in repeatable}
+    if twice:
+        raise InvalidFieldsError(
+            [
+                {"field": name, "expected": "one value", "came": "another one"}
+                for name in sorted(twice)
+            ]
+        )
+
+
 def parse_json(data: str | bytes) -> Any:
     """Parse JSON as its standard has it: no NaN, a bounded depth. Raises: MalformedBodyError."""
     try:

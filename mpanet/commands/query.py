@@ -9,14 +9,8 @@ from typing import Any
 from mpanet.connection import add_connection_options, connect, failure
 from mpanet.errors import CommandError
 
-FILTERS = (
-    "person_id",
-    "camera_id",
-    "exclude_camera_id",
-    "captured_after",
-    "captured_before",
-    "min_similarity",
-)
+NAMES = ("person_id", "exclude_person_id", "camera_id", "exclude_camera_id")
+FILTERS = (*NAMES, "captured_after", "captured_before", "attributes", "min_similarity")
 COLUMNS = ("rank", "similarity", "person_id", "camera_id", "modality", "captured_at", "entry_id")
 
 
@@ -39,8 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="entry",
         help="person: the best entry of each person (entry)",
     )
+    parser.add_argument(
+        "--rerank", action="store_true", help="order the nearest by the neighbours they share"
+    )
     for name in FILTERS:
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE")
+        option = f"--{name.replace('_', '-')}"
+        if name in NAMES:
+            parser.add_argument(option, metavar="NAME", action="append", help="may be repeated")
+        else:
+            parser.add_argument(option, metavar="JSON" if name == "attributes" else "VALUE")
     parser.add_argument("--json", action="store_true", help="print the service's answer as JSON")
     add_connection_options(parser)
 
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
                 top_k=args.top_k,
                 target_modality=args.target_modality,
                 group_by=args.group_by,
+                rerank=args.rerank,
                 **fields,
             )
         except ServiceError as error:

@@ -7,11 +7,19 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from gallery_index.records import Added, EntryChanges, EntryFilter
+from gallery_index.records import Added, EntryChanges
 from service.context import Context, in_thread, written
 from service.enrolment import Enrolment, enrol
 from service.errors import InvalidFieldsError, RequestError
-from service.fields import BatchFields, EnrolFields, EntryPatch, ListFields, parse_fields, shown
+from service.fields import (
+    NAME_FIELDS,
+    BatchFields,
+    EnrolFields,
+    EntryPatch,
+    ListFields,
+    parse_fields,
+    shown,
+)
 from service.openapi import form_body, json_body, problems
 from service.problems import problem
 from service.schemas import (
@@ -24,7 +32,8 @@ from service.schemas import (
     page_body,
     receipt_body,
 )
-from service.uploads import Upload, parse_json, read_form, read_json
+from service.searching import list_filter
+from service.uploads import Upload, parse_json, read_form, read_json, refuse_repeated
 
 router = APIRouter(tags=["gallery"])
 REPLAYED = "Idempotent-Replayed"
@@ -77,16 +86,14 @@ async def enrol_batch(request: Request, context: Context) -> BatchBody:
 
 
 @router.get("/gallery", response_model=PageBody, responses=problems(422, 503))
-async def list_entries(fields: Annotated[ListFields, Query()], context: Context) -> PageBody:
+async def list_entries(
+    request: Request, fields: Annotated[ListFields, Query()], context: Context
+) -> PageBody:
     """List entries in the order of enrolment, a page at a time; stable while others write."""
-    wanted = EntryFilter(
-        person_id=fields.person_id,
-        camera_id=fields.camera_id,
-        modality=fields.modality,
-        captured_after=fields.captured_after,
-        captured_before=fields.captured_before,
+    refuse_repeated(request, NAME_FIELDS)
+    page = await in_thread(
+        context.gallery.list, list_filter(fields), limit=fields.limit, cursor=fields.cursor
     )
-    page = await in_thread(context.gallery.list, wanted, limit=fields.limit, cursor=fields.cursor)
     return page_body(page)
 
 

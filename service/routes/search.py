@@ -1,6 +1,5 @@
 """`/query`, `/embed`, `/compare`: what is asked of the model."""
 
-import time
 import uuid
 from collections.abc import Sequence
 
@@ -8,15 +7,15 @@ import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 
-from gallery_index.records import EntryFilter
 from model.config import MPANetConfig
 from model.errors import ImageError
 from service.context import Context, ServiceContext, in_thread, unless_client_leaves
 from service.embedding import EmbeddedCrop
 from service.errors import NotAvailableYetError
-from service.fields import CompareFields, EmbedFields, QueryFields
+from service.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
 from service.openapi import form_body, problems
 from service.schemas import CompareBody, EmbedBody, PatternPart, QueryBody, Timings, match_body
+from service.searching import Found, find
 from service.uploads import Upload, read_form
 
 router = APIRouter(tags=["search"])
@@ -31,25 +30,21 @@ router = APIRouter(tags=["search"])
 async def query(request: Request, context: Context) -> QueryBody:
     """Find the entries most like a person, shown by one crop or several of the same person."""
     settings = context.settings
-    fields, uploads = await read_form(request, QueryFields, settings, max_files=settings.max_files)
+    fields, uploads = await read_form(
+        request, QueryFields, settings, max_files=settings.max_files, repeatable=NAME_FIELDS
+    )
     _refuse_unavailable(fields)
     crops = await _embed(request, context, uploads)
-    started = time.perf_counter()
-    matches = await in_thread(
-        context.gallery.search,
-        _mean_direction([crop.embedding for crop in crops]),
-        top_k=fields.top_k,
-        filter=_filter(fields),
-        group_by=fields.group_by,
-        min_similarity=fields.min_similarity,
-    )
-    search_ms = (time.perf_counter() - started) * 1000
+    direction = _mean_direction([crop.embedding for crop in crops])
+    found = await in_thread(find, context.gallery, direction, fields)
+    timings = _timings(crops, found)
+    context.metrics.count_query(timings, reranked=fields.rerank)
     return QueryBody(
         query_id=uuid.uuid4().hex,
         model_id=context.encoder.model_id,
         gallery_size=len(context.gallery),
-        timings_ms=_timings(crops, search_ms),
-        matches=[match_body(rank, match) for rank, match in enumerate(matches, start=1)],
+        timings_ms=timings,
+        matches=[match_body(rank, match) for rank, match in enumerate(found.matches, start=1)],
     )
 
 
@@ -131,30 +126,18 @@ def _parts(products: NDArray[np.float64], config: MPANetConfig) -> list[PatternP
     ]
 
 
-def _filter(fields: QueryFields) -> EntryFilter:
-    return EntryFilter(
-        person_id=fields.person_id,
-        camera_id=fields.camera_id,
-        exclude_camera_id=fields.exclude_camera_id,
-        modality=None if fields.target_modality == "any" else fields.target_modality,
-        captured_after=fields.captured_after,
-        captured_before=fields.captured_before,
-    )
-
-
 def _refuse_unavailable(fields: QueryFields) -> None:
-    for name in ("rerank", "explain"):
-        if getattr(fields, name):
-            raise NotAvailableYetError(f"{name}: this version answers only without it")
+    if fields.explain:
+        raise NotAvailableYetError("explain: this version answers only without it")
     if fields.max_false_accept_rate is not None:
         raise NotAvailableYetError("max_false_accept_rate: the model is not calibrated yet")
 
 
-def _timings(crops: Sequence[EmbeddedCrop], search_ms: float) -> Timings:
+def _timings(crops: Sequence[EmbeddedCrop], found: Found) -> Timings:
     return Timings(
         decode=round(max(crop.decode_ms for crop in crops), 3),
         queue=round(max(crop.queue_ms for crop in crops), 3),
         embed=round(max(crop.embed_ms for crop in crops), 3),
-        search=round(search_ms, 3),
-        rerank=0.0,
+        search=round(found.search_ms, 3),
+        rerank=round(found.rerank_ms, 3),
     )

@@ -1,11 +1,12 @@
 """What the operator asks: liveness, readiness, metrics, documentation."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from service.context import Context, in_thread
 from service.docs_page import docs_page
-from service.errors import NotAvailableYetError, NotReadyError
+from service.errors import NotReadyError
+from service.exposition import MEDIA_TYPE
 from service.openapi import problems
 from service.schemas import HealthBody, ReadyBody, ReadyIndex, ReadyModel, ReadyStore
 
@@ -35,15 +36,32 @@ async def is_ready(context: Context) -> ReadyBody:
             precision=encoder.precision,
         ),
         store=ReadyStore(kind=stats.store, durability=stats.durability),
-        index=ReadyIndex(kind=stats.index_kind, entries=stats.entries, persons=stats.persons),
+        index=ReadyIndex(
+            kind=stats.index_kind,
+            entries=stats.entries,
+            persons=stats.persons,
+            recall_at_10=stats.recall_at_10,
+            recall_target=stats.recall_target,
+        ),
         durability=stats.durability,
     )
 
 
-@router.get("/metrics", response_model=None, responses=problems(422))
-async def metrics() -> None:
-    """Prometheus metrics. Not available yet: 422."""
-    raise NotAvailableYetError("metrics come with a later version")
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The text format of Prometheus.",
+            "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        },
+        **problems(503),
+    },
+)
+async def metrics(context: Context) -> Response:
+    """Say what the gallery holds and how searches go, for Prometheus."""
+    text = context.metrics.text(await in_thread(context.gallery.stats))
+    return Response(text, headers={"Content-Type": MEDIA_TYPE})
 
 
 @router.get("/docs", response_class=HTMLResponse, responses=problems())

@@ -18,7 +18,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("service")
     model = write_tiny_artifact(directory / "tiny").directory
     with service(model, directory / "data") as running, ServiceClient(running.url) as client:
-        client.enroll(crop(1), "visible", entry_id="a", person_id="ann", camera_id="1")
+        noted = {"person_id": "ann", "camera_id": "1", "attributes": {"bag": True}}
+        client.enroll(crop(1), "visible", entry_id="a", **noted)
         client.enroll(crop(2), "visible", entry_id="b", captured_at="2026-01-01T00:00:00Z")
         client.enroll(crop(3), "infrared", entry_id="c", person_id="cy", camera_id="3")
         yield running.url
@@ -61,6 +62,10 @@ def test_json_is_the_answer_of_the_service(
         (["--min-similarity", "0.9"], {"b"}),
         (["--captured-after", "2025-01-01T00:00:00Z", "--group-by", "person"], {"b"}),
         (["--captured-before", "2025-01-01T00:00:00Z"], set()),
+        (["--camera-id", "1", "--camera-id", "3"], {"a", "c"}),
+        (["--exclude-person-id", "ann", "--exclude-person-id", "cy"], {"b"}),
+        (["--attributes", '{"bag": true}'], {"a"}),
+        (["--rerank", "--top-k", "2", "--target-modality", "visible"], {"a", "b"}),
     ],
 )
 def test_filters(

@@ -27,6 +27,8 @@ def test_every_call_of_the_gallery(client: ServiceClient) -> None:
     )
     assert [result["status"] for result in results] == [201, 415]
     assert [e["entry_id"] for e in client.list(limit=1, person_id="p/1")] == ["a", "b"]
+    assert [e["entry_id"] for e in client.list(camera_id=["c", "d"])] == ["a"]
+    assert [e["entry_id"] for e in client.list(attributes={"x": 1})] == ["a"]
     client.delete("a")
     assert client.erase_person("p/1")["entry_ids"] == ["b"]
     assert list(client.list()) == []
@@ -36,6 +38,8 @@ def test_every_call_of_the_model(client: ServiceClient) -> None:
     client.enroll(crop(1), "visible", entry_id="a")
     answer = client.query([crop(1)], "infrared", top_k=1, target_modality="visible", rerank=False)
     assert [match["entry_id"] for match in answer["matches"]] == ["a"]
+    names = {"exclude_person_id": ["p", "q"], "attributes": {"x": 1}}
+    assert client.query([crop(1)], "infrared", rerank=True, **names)["matches"] == []
     assert client.embed(crop(1), "visible")["model_id"] == MODEL_ID
     comparison = client.compare((crop(1), crop(1)), ("visible", "infrared"))
     assert comparison["similarity"] == pytest.approx(1, abs=1e-5)

@@ -180,11 +180,12 @@ def test_pages_hold_every_entry_once_while_others_write(http: httpx.Client) -> N
 
 
 def test_filters_of_the_listing(http: httpx.Client) -> None:
-    enrol(http, 1, entry_id="a", person_id="p", camera_id="1", captured_at="2026-01-01T00:00:00Z")
+    noted = {"captured_at": "2026-01-01T00:00:00Z", "attributes": '{"bag": true, "floor": 1}'}
+    enrol(http, 1, entry_id="a", person_id="p", camera_id="1", **noted)
     enrol(http, 2, entry_id="b", person_id="p", camera_id="2", captured_at="2026-01-02T00:00:00Z")
     http.post("/gallery", files={"file": crop(3)}, data={"modality": "infrared", "entry_id": "c"})
 
-    def listed(**params: str) -> list[str]:
+    def listed(**params: str | list[str]) -> list[str]:
         return [e["entry_id"] for e in http.get("/gallery", params=params).json()["entries"]]
 
     assert listed(person_id="p") == ["a", "b"]
@@ -193,6 +194,10 @@ def test_filters_of_the_listing(http: httpx.Client) -> None:
     assert listed(captured_after="2026-01-01T12:00:00Z") == ["b"]
     assert listed(captured_before="2026-01-01T12:00:00+00:00") == ["a"]
     assert listed(person_id="nobody") == []
+    assert listed(camera_id=["1", "2"]) == ["a", "b"]
+    assert listed(person_id=["nobody", "p"], camera_id="1") == ["a"]
+    assert listed(attributes='{"bag": true, "floor": 1.0}') == ["a"]
+    assert listed(attributes='{"bag": 1}') == []
 
 
 def test_a_patch_changes_what_it_names_and_nothing_else(http: httpx.Client) -> None:

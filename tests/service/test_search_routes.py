@@ -1,5 +1,6 @@
 """Querying, embedding and comparing over HTTP."""
 
+import functools
 from contextlib import closing
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gallery_index.gallery import Gallery
+from gallery_index.query_reranking import reranked
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.service.asgi import running
@@ -38,7 +40,7 @@ def direction(seed: int) -> NDArray[np.float64]:
     return unit
 
 
-def query(http: httpx.Client, *seeds: int, **fields: str) -> dict[str, Any]:
+def query(http: httpx.Client, *seeds: int, **fields: str | list[str]) -> dict[str, Any]:
     response = http.post(
         "/query",
         files=[("file", crop(seed)) for seed in seeds],
@@ -54,10 +56,18 @@ def found(answer: dict[str, Any]) -> list[str]:
     return [match["entry_id"] for match in answer["matches"]]
 
 
+def backwards(similarities: NDArray[np.float32], vectors: NDArray[np.float16]) -> NDArray[np.intp]:
+    """Stands in for the order of re-ranking."""
+    assert len(vectors) == len(similarities)
+    return np.arange(len(similarities))[::-1]
+
+
 @pytest.fixture
 def enrolled(http: httpx.Client) -> httpx.Client:
-    enrol(http, 1, entry_id="a", person_id="p", camera_id="1", captured_at="2026-01-01T00:00:00Z")
-    enrol(http, 2, entry_id="b", person_id="q", camera_id="2", captured_at="2026-01-02T00:00:00Z")
+    noted = {"captured_at": "2026-01-01T00:00:00Z", "attributes": '{"bag": true, "floor": 1}'}
+    enrol(http, 1, entry_id="a", person_id="p", camera_id="1", **noted)
+    noted = {"captured_at": "2026-01-02T00:00:00Z", "attributes": '{"site": null, "floor": 1}'}
+    enrol(http, 2, entry_id="b", person_id="q", camera_id="2", **noted)
     enrol(http, 3, entry_id="c", person_id="q", camera_id="2")
     http.post("/gallery", files={"file": crop(4)}, data={"modality": "infrared", "entry_id": "d"})
     return http
@@ -108,12 +118,25 @@ def test_several_crops_are_averaged_to_one_direction(enrolled: httpx.Client) -> 
         ({"group_by": "entry", "rerank": "false", "explain": "false"}, {"a", "b", "c", "d"}),
         ({"rerank": "False", "explain": "0"}, {"a", "b", "c", "d"}),
         ({"person_id": "nobody"}, set()),
+        ({"person_id": ["p", "q"]}, {"a", "b", "c"}),
+        ({"exclude_person_id": "q"}, {"a", "d"}),
+        ({"exclude_person_id": ["q", "p", "nobody"]}, {"d"}),
+        ({"camera_id": ["1", "2"]}, {"a", "b", "c"}),
+        ({"exclude_camera_id": ["1", "2"]}, {"d"}),
+        ({"camera_id": "2", "exclude_person_id": "q"}, set()),
+        ({"attributes": '{"bag": true}'}, {"a"}),
+        ({"attributes": '{"bag": true, "floor": 1}'}, {"a"}),
+        ({"attributes": '{"bag": 1}'}, set()),
+        ({"attributes": '{"floor": 1.0}'}, {"a", "b"}),
+        ({"attributes": '{"site": null}'}, {"b"}),
+        ({"attributes": "{}"}, {"a", "b", "c", "d"}),
     ],
 )
+@pytest.mark.parametrize("rerank", ["false", "true"])
 def test_what_a_query_may_ask_for(
-    enrolled: httpx.Client, fields: dict[str, str], expected: set[str]
+    enrolled: httpx.Client, fields: dict[str, Any], expected: set[str], rerank: str
 ) -> None:
-    assert set(found(query(enrolled, 2, **fields))) == expected
+    assert set(found(query(enrolled, 2, **{"rerank": rerank, **fields}))) == expected
 
 
 def test_grouped_by_person_each_comes_once(enrolled: httpx.Client) -> None:
@@ -122,9 +145,80 @@ def test_grouped_by_person_each_comes_once(enrolled: httpx.Client) -> None:
     assert people.count("q") == 1
 
 
-@pytest.mark.parametrize(
-    "fields", [{"rerank": "true"}, {"explain": "true"}, {"max_false_accept_rate": "0.01"}]
-)
+@pytest.fixture
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the three nearest entries are re-ranked."""
+    monkeypatch.setattr("service.searching.CANDIDATES", 3)
+    monkeypatch.setattr("gallery_index.gallery.reranked", functools.partial(reranked, candidates=3))
+
+
+def test_re_ranked_matches_keep_their_similarity_and_are_ranked_anew(
+    enrolled: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turned round by a stand-in: the last of the nearest becomes the first."""
+    plain = query(enrolled, 2)
+    assert plain["timings_ms"]["rerank"] == 0
+    monkeypatch.setattr("gallery_index.query_reranking.order_around", backwards)
+    answer = query(enrolled, 2, rerank="true")
+    assert answer["timings_ms"]["rerank"] > 0
+    assert [match["rank"] for match in answer["matches"]] == [1, 2, 3, 4]
+    assert found(answer) == found(plain)[::-1]
+    assert {**answer["matches"][3], "rank": 1} == plain["matches"][0]
+    two = query(enrolled, 2, rerank="true", top_k="2")
+    assert two["matches"] == answer["matches"][:2]
+
+
+def test_re_ranked_the_least_similarity_is_a_plain_one(
+    enrolled: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = query(enrolled, 2)
+    floor = (plain["matches"][1]["similarity"] + plain["matches"][2]["similarity"]) / 2
+    monkeypatch.setattr("gallery_index.query_reranking.order_around", backwards)
+    answer = query(enrolled, 2, rerank="true", min_similarity=str(floor), top_k="2")
+    assert found(answer) == found(plain)[1::-1]
+
+
+def test_re_ranked_a_person_shows_the_best_of_the_new_order(
+    enrolled: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of person q, b is plainly the nearest and c is the first when all are turned round."""
+    plain = found(query(enrolled, 2))
+    assert plain.index("b") < plain.index("c")
+    monkeypatch.setattr("gallery_index.query_reranking.order_around", backwards)
+    answer = query(enrolled, 2, rerank="true", group_by="person")
+    assert found(answer) == [entry_id for entry_id in plain[::-1] if entry_id != "b"]
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_behind_the_re_ranked_entries_the_others_follow(
+    enrolled: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(5, 9):
+        enrol(enrolled, seed, entry_id=f"e{seed}", person_id=f"p{seed}")
+    plain = found(query(enrolled, 2))
+    monkeypatch.setattr("gallery_index.query_reranking.order_around", backwards)
+    expected = plain[2::-1] + plain[3:]
+    assert found(query(enrolled, 2, rerank="true")) == expected
+    assert found(query(enrolled, 2, rerank="true", top_k="5")) == expected[:5]
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_a_tracklet_that_fills_the_candidates_hides_no_other_person(http: httpx.Client) -> None:
+    """As many persons as asked for, although all that is re-ranked shows one of them."""
+    for number in range(4):
+        enrol(http, 1, entry_id=f"p{number}", person_id="p")
+    enrol(http, 2, entry_id="q", person_id="q")
+    enrol(http, 3, entry_id="nobody")
+    answer = query(http, 1, rerank="true", group_by="person", top_k="3")
+    plain = query(http, 1, group_by="person", top_k="3")
+    assert [match["person_id"] for match in answer["matches"]] == [
+        match["person_id"] for match in plain["matches"]
+    ]
+    assert found(answer)[1:] == found(plain)[1:]
+    assert len(query(http, 1, rerank="true", group_by="person", top_k="1")["matches"]) == 1
+
+
+@pytest.mark.parametrize("fields", [{"explain": "true"}, {"max_false_accept_rate": "0.01"}])
 def test_what_is_not_built_yet_says_so(shared_http: httpx.Client, fields: dict[str, str]) -> None:
     response = shared_http.post(
         "/query", files={"file": crop(1)}, data={"modality": "visible", **fields}
@@ -160,14 +254,21 @@ def test_what_is_not_built_yet_says_so(shared_http: httpx.Client, fields: dict[s
         ("person_id", "a\x00b"),
         ("camera_id", "x" * 129),
         ("exclude_camera_id", "line\nbreak"),
+        ("exclude_person_id", ["a", ""]),
+        ("camera_id", ["x"] * 65),
+        ("attributes", "bag"),
+        ("attributes", "[]"),
+        ("attributes", '{"bag": ["red"]}'),
+        ("attributes", '{"bag": {}}'),
+        ("attributes", '{"bag": NaN}'),
         ("modality", "Visible"),
         ("threshold", "0.5"),
     ],
 )
 def test_a_query_with_a_bad_field_names_it(
-    shared_http: httpx.Client, field: str, value: str
+    shared_http: httpx.Client, field: str, value: str | list[str]
 ) -> None:
-    data = {"modality": "visible", field: value}
+    data: dict[str, str | list[str]] = {"modality": "visible", field: value}
     response = shared_http.post("/query", files={"file": crop(1)}, data=data)
     problem = problem_of(response, 422, "invalid_fields")
     assert fields_of(problem) == {field}

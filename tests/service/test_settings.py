@@ -44,12 +44,60 @@ def test_a_variable_that_is_no_setting_is_an_error() -> None:
         ({"redis_url": "http://redis"}, "redis://"),
         ({"max_queue": "3"}, "max_files"),
         ({"colour": "red"}, "colour"),
+        ({"retention_days": "0"}, "--retention-days .*, came '0'"),
+        ({"retention_days": "-3"}, "MPANET_RETENTION_DAYS"),
+        ({"retention_days": "1.5"}, "--retention-days"),
+        ({"retention_days": "a week"}, "--retention-days"),
+        ({"recall_target": "0.5"}, "--recall-target .*, came '0.5'"),
+        ({"recall_target": "1.01"}, "--recall-target"),
+        ({"recall_target": "nan"}, "--recall-target"),
+        ({"recall_target": "99%"}, "MPANET_RECALL_TARGET"),
+        ({"qdrant_url": "qdrant:6333"}, "--qdrant-url .*http://"),
+        ({"crop_store": "/crops"}, "--crop-store .*file:///crops"),
+        (
+            {"qdrant_url": "http://q:6333", "crop_store": "s3://b/c"},
+            "expected redis_url .MPANET_REDIS_URL. with it, came none",
+        ),
+        (
+            {"qdrant_url": "http://q:6333", "redis_url": "redis://r"},
+            "expected crop_store .MPANET_CROP_STORE. with it, came none",
+        ),
+        (
+            {"crop_store": "s3://b/c", "redis_url": "redis://r"},
+            "expected qdrant_url .MPANET_QDRANT_URL. with it, came none",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(given: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message) as caught:
         load_settings({**BASE, **given}, {})
     assert "\n" not in str(caught.value)
+
+
+def test_retention_and_recall(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(BASE, {})
+    assert (settings.retention_days, settings.recall_target) == (None, 0.99)
+    monkeypatch.setenv("MPANET_RETENTION_DAYS", "30")
+    settings = load_settings({**BASE, "recall_target": "1"}, {})
+    assert (settings.retention_days, settings.recall_target) == (30, 1.0)
+
+
+def test_a_shared_gallery_has_vectors_records_and_crops_elsewhere() -> None:
+    elsewhere = {
+        "qdrant_url": "https://secret@q:6333",
+        "redis_url": "redis://r",
+        "crop_store": "s3://secret@bucket/crops",
+    }
+    settings = load_settings({**BASE, **elsewhere}, {})
+    assert settings.qdrant_url is not None
+    assert settings.qdrant_url.get_secret_value() == "https://secret@q:6333"
+    assert settings.crop_store is not None
+    assert settings.crop_store.get_secret_value() == "s3://secret@bucket/crops"
+    assert "secret" not in repr(settings)
+    for name in ("qdrant_url", "crop_store"):
+        with pytest.raises(SettingsError) as caught:
+            load_settings({**BASE, **elsewhere, name: "secret"}, {})
+        assert "secret" not in str(caught.value)
 
 
 def test_model_and_data_are_required() -> None:

@@ -57,7 +57,6 @@ def test_the_one_model_is_the_active_one(shared_http: httpx.Client) -> None:
         ("POST", "/models/other/activate", 404, "model_not_found"),
         ("POST", "/models/rollback", 409, "no_earlier_model"),
         ("GET", "/jobs/1", 404, "job_not_found"),
-        ("GET", "/metrics", 422, "not_available_yet"),
         ("GET", "/gallery/none", 404, "entry_not_found"),
         ("GET", "/gallery/none/crop", 404, "entry_not_found"),
         ("GET", "/gallery/%00%20%F0%9F%98%80", 404, "entry_not_found"),
@@ -83,7 +82,13 @@ def test_readiness_names_model_store_index_and_durability(shared_http: httpx.Cli
     assert body["model"]["model_id"] == MODEL_ID
     assert body["store"] == {"kind": "sqlite", "durability": "power-loss"}
     assert body["durability"] == "power-loss"
-    assert body["index"]["entries"] == 0
+    assert body["index"] == {
+        "kind": "exact-fp16",
+        "entries": 0,
+        "persons": 0,
+        "recall_at_10": None,
+        "recall_target": 0.99,
+    }
 
 
 def test_a_store_that_does_not_answer_is_not_ready(
@@ -177,6 +182,10 @@ def test_openapi_shows_the_fields_of_the_forms(shared_http: httpx.Client) -> Non
     query = form("/query")["properties"]
     assert (query["top_k"]["minimum"], query["top_k"]["maximum"]) == (1, 1000)
     assert query["target_modality"]["default"] == "any"
+    assert "Not available" not in query["rerank"]["description"]
+    assert "exclude_person_id" in query
+    [metrics] = paths["/metrics"]["get"]["responses"]["200"]["content"]
+    assert metrics == "text/plain; version=0.0.4; charset=utf-8"
     assert set(form("/gallery/{entry_id}", "patch", "application/json")["properties"]) == {
         "person_id",
         "camera_id",
@@ -193,6 +202,11 @@ def test_openapi_shows_the_fields_of_the_forms(shared_http: httpx.Client) -> Non
         ({"modality": "any"}, "modality"),
         ({"captured_after": "yesterday"}, "captured_after"),
         ({"page": "2"}, "page"),
+        ({"person_id": ["p", ""]}, "person_id"),
+        ({"camera_id": ["1"] * 65}, "camera_id"),
+        ({"attributes": '{"bag": ["red"]}'}, "attributes"),
+        ({"modality": ["visible", "infrared"]}, "modality"),
+        ({"exclude_camera_id": "1"}, "exclude_camera_id"),
     ],
 )
 def test_a_listing_with_a_bad_field_names_it(
