@@ -65,6 +65,16 @@ class PersonGallery(Protocol):
     ) -> builtins.list[Match]:
         """Return the entries most similar to a query (D,), best first."""
 
+    def reranked(
+        self,
+        matches: Sequence[Match],
+        *,
+        top_k: int,
+        group_by: GroupBy = "entry",
+        min_similarity: float | None = None,
+    ) -> builtins.list[Match]:
+        """Return the best of what `search` found, in the order of k-reciprocal re-ranking."""
+
     def verify(self) -> VerificationReport:
         """Read everything and report whatever disagrees."""
 

@@ -25,7 +25,7 @@ _ROWS_A_SHARD = 1000
 
 
 class SharedCrops:
-    """Crop bytes by row, in a directory or an object store."""
+    """A `CropStore` in a directory or an object store."""
 
     def __init__(self, url: str, gallery_id: str) -> None:
         """Use `url`: file:///DIR, s3://BUCKET/PREFIX, gs://..., as far as its driver is installed.
@@ -77,6 +77,10 @@ class SharedCrops:
         names = (posixpath.basename(path) for path in paths)
         return {int(name) for name in names if name.isdigit()}
 
+    def beyond(self, first_row: int) -> list[int]:
+        """Return the rows from `first_row` on that have a crop; lists everything."""
+        return sorted(row for row in self.rows() if row >= first_row)
+
     def place(self, row: int) -> str:
         """Where a crop is, for messages."""
         return str(self._fs.unstrip_protocol(self._path(row)))
@@ -89,6 +93,9 @@ class SharedCrops:
         except StoreUnavailableError:
             return False
         return True
+
+    def close(self) -> None:
+        """fsspec keeps its connections for the process."""
 
     def _path(self, row: int) -> str:
         return posixpath.join(self._root, str(row // _ROWS_A_SHARD), f"{row:010d}")

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index import validation
+from gallery_index import query_reranking, validation
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryConflictError,
@@ -51,11 +51,13 @@ from gallery_index.shared_records import Counts, SharedRecords
 from gallery_index.shared_search import Sighting, listed
 from gallery_index.shared_upkeep import Upkeep
 from gallery_index.shared_verification import verify_shared
+from gallery_index.upkeep import UpkeepThread
 from gallery_index.validation import PreparedEntry
 
 _LOG = logging.getLogger(__name__)
 _ANY = EntryFilter()
 _ATTEMPTS = 20
+UPKEEP_EVERY_S = 30.0
 
 
 class SharedGallery:
@@ -71,8 +73,11 @@ class SharedGallery:
         records: SharedRecords,
         index: QdrantIndex,
         crops: SharedCrops,
+        *,
+        retention_days: int | None = None,
+        upkeep_every_s: float | None = None,
     ) -> None:
-        """Use parts that belong together; see `open`."""
+        """Use parts that belong together; see `open`. Without a period `upkeep` is the caller's."""
         self._identity = identity
         self._records = records
         self._index = index
@@ -81,12 +86,23 @@ class SharedGallery:
         self._enrolment = Enrolment(identity, records, index, crops, self._upkeep)
         self._counts = Counts(0, 0, 0)
         self._damaged: set[int] = set()
+        self._retention_days = retention_days
+        self._thread = UpkeepThread(self.upkeep, upkeep_every_s) if upkeep_every_s else None
 
     @classmethod
     def open(
-        cls, *, redis_url: str, qdrant_url: str, crop_store: str, model_id: str, embedding_dim: int
+        cls,
+        *,
+        redis_url: str,
+        qdrant_url: str,
+        crop_store: str,
+        model_id: str,
+        embedding_dim: int,
+        retention_days: int | None = None,
     ) -> "SharedGallery":
-        """Open or create the gallery of a Redis database.
+        """Open or create the gallery of a Redis database; a thread clears away what others left.
+
+        Entries expire `retention_days` after they were taken, if that is set.
 
         Raises: GalleryMismatchError, StoreUnavailableError, StoreConfigurationError.
         """
@@ -99,9 +115,14 @@ class SharedGallery:
         except BaseException:
             records.close()
             raise
-        gallery = cls(identity, records, index, crops)
-        gallery._upkeep.start()
-        return gallery
+        return cls(
+            identity,
+            records,
+            index,
+            crops,
+            retention_days=retention_days,
+            upkeep_every_s=UPKEEP_EVERY_S,
+        )
 
     def add(self, entries: Sequence[NewEntry]) -> builtins.list[Added | GalleryError]:
         """Enrol crops, each for itself; see `Gallery.add`."""
@@ -249,6 +270,25 @@ class SharedGallery:
         self._damaged |= sighting.damaged
         return [Match(sighting.entries[each.row], each.similarity) for each in found]
 
+    def reranked(
+        self,
+        matches: Sequence[Match],
+        *,
+        top_k: int,
+        group_by: GroupBy = "entry",
+        min_similarity: float | None = None,
+    ) -> builtins.list[Match]:
+        """Return the best of what `search` found in the order of re-ranking; see `Gallery`."""
+        validation.check_count("top_k", top_k, validation.MAX_TOP_K)
+        ask = Ask(top_k, group_by, min_similarity)
+        return query_reranking.reranked(matches, ask, lambda rows: self._index.vectors(rows).values)
+
+    def upkeep(self) -> None:
+        """Do what is due: what others left to be done, expiry. Raises: StoreUnavailableError."""
+        self._upkeep.once()
+        if self._retention_days is not None:
+            self._upkeep.expire(self._retention_days)
+
     def verify(self) -> VerificationReport:
         """Read everything and report whatever disagrees; others go on writing meanwhile."""
         return verify_shared(self._records, self._index, self._crops, self._upkeep)
@@ -278,8 +318,9 @@ class SharedGallery:
         return self._records.counts().entries
 
     def close(self) -> None:
-        """End the upkeep and close the connections."""
-        self._upkeep.stop()
+        """End the upkeep and close the connections; again: does nothing."""
+        if self._thread is not None:
+            self._thread.stop()
         self._index.close()
         self._records.close()
 

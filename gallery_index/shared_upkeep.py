@@ -7,16 +7,17 @@ behind is done by the next one that looks, which every process does now and then
 
 import logging
 from collections.abc import Sequence
-from threading import Event, Thread
+from datetime import UTC, datetime, timedelta
 
-from gallery_index.errors import GalleryError
 from gallery_index.qdrant_index import QdrantIndex
+from gallery_index.record_filters import passes
+from gallery_index.records import EntryFilter
 from gallery_index.search_index import Change, Erase
 from gallery_index.shared_crops import SharedCrops
 from gallery_index.shared_records import SharedRecords, row_of
 
 _LOG = logging.getLogger(__name__)
-PERIOD_S = 30.0
+_AT_ONCE = 256
 
 
 class Upkeep:
@@ -26,8 +27,6 @@ class Upkeep:
         self._records = records
         self._index = index
         self._crops = crops
-        self._stop = Event()
-        self._thread: Thread | None = None
 
     def erase(self, rows: Sequence[int]) -> int:
         """Erase pending rows from index and crops; returns how many crops were there.
@@ -70,22 +69,19 @@ class Upkeep:
         for mark in self._records.overdue_marks():
             self.renew(mark)
 
-    def start(self, period_s: float = PERIOD_S) -> None:
-        """Look now and then, in a thread of its own, until `stop`."""
-        self._thread = Thread(target=self._run, args=(period_s,), name="upkeep", daemon=True)
-        self._thread.start()
+    def expire(self, days: int) -> None:
+        """Erase entries that were taken more than `days` days ago. Raises: StoreUnavailableError.
 
-    def stop(self) -> None:
-        """End the thread; waits for what it is doing."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self, period_s: float) -> None:
-        while True:
-            try:
-                self.once()
-            except GalleryError as error:
-                _LOG.warning("upkeep waits: %s", error)
-            if self._stop.wait(period_s):
-                return
+        An entry without a capture time never expires.
+        """
+        old = EntryFilter(captured_before=datetime.now(UTC) - timedelta(days=days))
+        row, erased = -1, 0
+        while rows := self._index.rows_after(row, old, _AT_ONCE, self._records.stale()):
+            entries = [entry for entry in self._records.at(rows).values() if passes(entry, old)]
+            gone = self._records.erase(entries)
+            done = [entry.row for entry, is_gone in zip(entries, gone, strict=True) if is_gone]
+            self.erase(done)
+            row, erased = rows[-1], erased + len(done)
+        if erased:
+            self._records.scrub()
+            _LOG.info("%d entries expired", erased)

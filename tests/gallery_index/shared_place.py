@@ -58,7 +58,9 @@ class SharedPlace:
     qdrant: OneAtATime = field(default_factory=OneAtATime)
     opened: list[SharedGallery] = field(default_factory=list)
 
-    def open(self, *, model_id: str = MODEL, dim: int = DIM) -> SharedGallery:
+    def open(
+        self, *, model_id: str = MODEL, dim: int = DIM, retention_days: int | None = None
+    ) -> SharedGallery:
         """Open the gallery, with no thread of its own."""
         records = SharedRecords(self.redis_url)
         try:
@@ -69,7 +71,7 @@ class SharedPlace:
             records.close()
             raise
         crops = SharedCrops(self.crop_store, identity.gallery_id)
-        gallery = SharedGallery(identity, records, index, crops)
+        gallery = SharedGallery(identity, records, index, crops, retention_days=retention_days)
         self.opened.append(gallery)
         return gallery
 

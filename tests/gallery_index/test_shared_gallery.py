@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -381,13 +382,22 @@ def test_a_transaction_repeated_does_no_harm(place: SharedPlace) -> None:
     assert records.counts().persons == 0
 
 
-def test_the_thread_of_a_gallery_clears_away_and_ends_with_it(place: SharedPlace) -> None:
-    gallery, other = place.open(), place.open()
-    enrolled(gallery, new(1))
-    gallery._records.erase([gallery.get("e1")])
-    other._upkeep.start(period_s=0.01)
-    other._upkeep.stop()
-    assert kept(place, gallery) == ([], [])
+def test_entries_expire_by_their_capture(place: SharedPlace) -> None:
+    gallery = place.open(retention_days=2)
+    now = datetime.now(UTC)
+    days = {"old": 2.1, "young": 1.9, "changed": 3.0}
+    taken = {name: now - timedelta(days=ago) for name, ago in days.items()}
+    enrolled(
+        gallery,
+        new(0, entry_id="undated"),
+        *[new(0, entry_id=name, captured_at=when) for name, when in taken.items()],
+    )
+    place.qdrant.away = True  # the index will not know of this
+    gallery.update("changed", EntryChanges(captured_at=now))
+    place.qdrant.away = False
+    gallery.upkeep()
+    assert found(gallery) == ["undated", "young", "changed"]
+    assert kept(place, gallery) == ([0, 2, 3], [0, 2, 3])
 
 
 def test_the_many_rows_of_deleted_entries_are_passed_over(place: SharedPlace) -> None:
