@@ -111,6 +111,11 @@ class EntryTable:
         except KeyError:
             return None
 
+    def id_of(self, row: int) -> str | None:
+        """Return the entry id of a live row; None for a dead row."""
+        position = int(self.positions_of(np.array([row]))[0])
+        return None if position < 0 else self._ids.at(position).decode()
+
     def entry_at(self, position: int) -> GalleryEntry:
         """Return the live entry at a position."""
         value = {name: column.values[position] for name, column in self._columns.items()}

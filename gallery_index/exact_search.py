@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.half_precision import similarities, summing_error
+from gallery_index.half_precision import rounding_error, similarities
 from gallery_index.records import GroupBy
 
 _FIRST_CANDIDATES = 256
@@ -49,9 +49,9 @@ class Ask:
 class Candidates:
     """What a first stage offers, best first.
 
-    `rows` int64 (n,), `estimates` float32 (n,), `persons` (n,): a number a person, the same in every
-    answer to one query, negative where there is none. `total` entries match the filter; `margin` is
-    how far a similarity may exceed its estimate.
+    `rows` int64 (n,), `estimates` float32 (n,), `persons` (n,): a number a person, the same in
+    every answer to one query, negative where there is none. `total` entries match the filter;
+    `margin` is how far a similarity may exceed its estimate.
     """
 
     rows: NDArray[np.int64]
@@ -136,7 +136,7 @@ def exact_search(
     `query` is float32 (D,) of length one. An entry whose stored vector cannot be trusted is ranked
     by its estimate.
     """
-    scored = _Scored(summing_error(len(query)))
+    scored = _Scored(rounding_error(len(query)))
     n = _FIRST_CANDIDATES + 4 * ask.top_k
     while True:
         found = find(n)
@@ -195,7 +195,9 @@ def _ranked(
     places = places[np.argsort(scored.rows[places])]
     rows, persons = scored.rows[places], scored.persons[places].tolist()
     stored = read_vectors(rows)
-    exact = np.where(stored.sound, exact_similarities(query, stored.values), scored.estimates[places])
+    exact = np.where(
+        stored.sound, exact_similarities(query, stored.values), scored.estimates[places]
+    )
     seen: set[int] = set()
     answer: list[Found] = []
     for place in np.lexsort((rows, -exact)).tolist():

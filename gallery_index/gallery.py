@@ -45,12 +45,15 @@ from gallery_index.records import (
     VerificationReport,
 )
 from gallery_index.recovery import GalleryMemory, recover
+from gallery_index.retention import expired
 from gallery_index.upkeep import UpkeepPolicy, UpkeepThread
 from gallery_index.validation import PreparedEntry
 from gallery_index.verification import verify_files
 from gallery_index.writer import Writer
 
 _LOG = logging.getLogger(__name__)
+_RECENT_SEARCHES = 64
+_EXPIRED_AT_ONCE = 256
 _ANY = EntryFilter()
 
 
@@ -72,6 +75,8 @@ class Gallery:
         self._writer = Writer(files, memory)
         self._adds = GroupCommit(self._writing, self._enrol)
         self._care = IndexCare(files, memory, policy, self._writing)
+        self._policy = policy
+        self._scored_per_query = 0.0
         self._closed = False
         self._upkeep = UpkeepThread(self.upkeep, policy.every_s) if upkeep else None
 
@@ -250,7 +255,7 @@ class Gallery:
                 find=lambda n: self._index.candidates(vector, n, filter),
                 read_vectors=self._index.vectors,
             )
-            self._care.note_search(scored)
+            self._scored_per_query += (scored - self._scored_per_query) / _RECENT_SEARCHES
             return [Match(self._index.table.at(hit.row), hit.similarity) for hit in found]
 
     def reranked(
@@ -291,12 +296,16 @@ class Gallery:
         self._care.run_due()
 
     def _expire(self) -> None:
-        while rows := self._care.expired_rows():
+        days = self._policy.retention_days
+        while days is not None:
+            with self._reading():
+                rows = expired(self._index.table, datetime.now(UTC), days)[:_EXPIRED_AT_ONCE]
+            if not rows:
+                return
             with self._erasing():
                 table = self._index.table
                 entries = [entry for row in rows if (entry := table.find(row)) is not None]
-                if entries:
-                    self._writer.erase(entries, scrub=True)
+                self._writer.erase(entries, scrub=True)
             _LOG.info("%d entries expired", len(entries))
 
     def verify(self) -> VerificationReport:
@@ -318,31 +327,29 @@ class Gallery:
 
     def stats(self) -> GalleryStats:
         """Return counts, durability and readiness; asks the store whether it answers."""
+        identity, memory = self._files.identity, self._memory
         with self._reading():
-            table, identity, care = self._index.table, self._files.identity, self._care
-            stage = self._index.stage
-            counts = (len(table), table.persons, table.rows, table.positions - len(table))
-        entries, persons, rows, dead = counts
-        return GalleryStats(
-            entries=entries,
-            persons=persons,
-            rows=rows,
-            store=self._files.store.kind,
-            durability=self._files.store.durability(),
-            index_kind=stage.kind,
-            ready=self._files.store.ready(),
-            model_id=identity.model_id,
-            embedding_dim=identity.embedding_dim,
-            damaged_rows=len(self._index.damaged),
-            recall_at_10=care.recall.value,
-            recall_target=care.policy.recall_target,
-            recall_measured_at=care.recall.measured_at,
-            index_bytes=stage.bytes_used + table.bytes_used,
-            dead_positions=dead,
-            snapshot_age_s=care.snapshot_age_s(),
-            rows_since_snapshot=care.rows_since_snapshot(),
-            candidates_per_query=care.candidates_per_query,
-        )
+            table, stage = self._index.table, self._index.stage
+            return GalleryStats(
+                entries=len(table),
+                persons=table.persons,
+                rows=table.rows,
+                store=self._files.store.kind,
+                durability=self._files.store.durability(),
+                index_kind=stage.kind,
+                ready=self._files.store.ready(),
+                model_id=identity.model_id,
+                embedding_dim=identity.embedding_dim,
+                damaged_rows=len(self._index.damaged),
+                recall_at_10=memory.recall.value,
+                recall_target=self._policy.recall_target,
+                recall_measured_at=memory.recall.measured_at,
+                index_bytes=stage.bytes_used + table.bytes_used,
+                dead_positions=table.positions - len(table),
+                snapshot_age_s=memory.snapshot_age_s,
+                rows_since_snapshot=memory.rows_since_snapshot,
+                candidates_per_query=self._scored_per_query,
+            )
 
     def __len__(self) -> int:
         return len(self._index.table)

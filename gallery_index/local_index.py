@@ -142,9 +142,7 @@ def encode_positions(table: EntryTable, file: VectorFile, stage: FirstStage) -> 
     pad(stage, table.positions)
 
 
-def add_at(
-    stage: FirstStage, positions: NDArray[np.int64], codes: NDArray[np.uint8]
-) -> None:
+def add_at(stage: FirstStage, positions: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
     """Add codes at these ascending positions, all at or beyond the end; dead ones between are 0."""
     if not len(positions):
         return

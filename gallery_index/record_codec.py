@@ -12,6 +12,10 @@ from typing import Any
 from gallery_index.errors import GalleryCorruptError, GalleryMismatchError
 from gallery_index.records import GalleryEntry, GalleryIdentity
 
+# Made once: a million records are written and read through them.
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+_DECODER = json.JSONDecoder()
+
 FORMAT = 2  # of directories and stores: 1 kept records by entry id and had no history
 
 
@@ -130,11 +134,12 @@ def decode_pending(text: str, *, row: int) -> str:
 
 
 def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
 def _seal(fields: dict[str, Any]) -> str:
-    body = json.dumps(fields, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    body = _ENCODER.encode(fields)
     return f"{zlib.crc32(body.encode('ascii')):08x}{body}"
 
 
@@ -142,5 +147,5 @@ def _unseal(text: str, what: str) -> dict[str, Any]:
     checksum, body = text[:8], text[8:]
     if f"{zlib.crc32(body.encode('utf-8', 'surrogatepass')):08x}" != checksum:
         raise GalleryCorruptError(f"{what} in the metadata store fails its checksum")
-    fields: dict[str, Any] = json.loads(body)
+    fields: dict[str, Any] = _DECODER.decode(body)
     return fields

@@ -184,13 +184,15 @@ class VerificationReport:
     """What `verify` read, and everything it found wrong (no problems: the gallery is sound).
 
     `unfinished` names what a killed process left half done and the next opening puts in order: no
-    acknowledged entry is touched by it.
+    acknowledged entry is touched by it. `recall_at_10` is that of the index on a sample of the
+    entries, None where there is no index or something is not sound.
     """
 
     entries: int
     rows: int
     crops: int
     index_positions: int
+    recall_at_10: float | None
     problems: list[str]
     unfinished: list[str]
 

@@ -5,6 +5,7 @@ one, from everything they hold.
 """
 
 import logging
+import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,11 +24,13 @@ from gallery_index.local_index import (
     sample_of,
 )
 from gallery_index.opening import GalleryFiles
-from gallery_index.quantizers import choose, load_quantizer
+from gallery_index.quantizer_choice import choose
+from gallery_index.quantizers import from_bytes
+from gallery_index.recall_record import Recall, unpacked
 from gallery_index.record_codec import StoreHead
 from gallery_index.records import GalleryEntry, GalleryIdentity
 from gallery_index.search_index import Change, Erase, Operation
-from gallery_index.snapshots import CODES, Snapshot, SnapshotData
+from gallery_index.snapshots import CODES, QUANTIZER, RECALL, Snapshot, SnapshotData
 from gallery_index.store import Transaction
 
 _LOG = logging.getLogger(__name__)
@@ -38,15 +41,31 @@ _RECORDS_AT_ONCE = 4096
 class GalleryMemory:
     """What is derived from the files: what is searched, and erasures to finish.
 
-    `snapshot_head` is the head that the newest sound snapshot stands on.
+    `snapshot_head` is the head that the newest sound snapshot stands on, `snapshot_at` when it was
+    written (seconds of the epoch); `reshaped` since then: a start would have to do it again.
     """
 
     index: LocalIndex
     pending: dict[int, str] = field(default_factory=dict)
     snapshot_head: StoreHead | None = None
+    snapshot_at: float | None = None
+    recall: Recall = field(default_factory=Recall)
+    stays_exact: bool = False
+    reshaped: bool = False
+
+    @property
+    def snapshot_age_s(self) -> float | None:
+        """Age of the newest sound snapshot."""
+        return None if self.snapshot_at is None else time.time() - self.snapshot_at
+
+    @property
+    def rows_since_snapshot(self) -> int:
+        """Rows that a start would add to the newest sound snapshot."""
+        covered = 0 if self.snapshot_head is None else self.snapshot_head.next_row
+        return self.index.table.rows - covered
 
 
-def recover(files: GalleryFiles) -> GalleryMemory:
+def recover(files: GalleryFiles, exact_below: int) -> GalleryMemory:
     """Finish what a killed process began, and build the table and the first stage.
 
     Raises: GalleryCorruptError naming the rows and entries that cannot be read.
@@ -64,10 +83,8 @@ def recover(files: GalleryFiles) -> GalleryMemory:
     files.snapshots.remove_unfinished()
     erase_in_files(files, list(pending), scrub=True)
     if pending:
-        files.store.commit(
-            Transaction(head.next_row, head.entries, erased_rows=sorted(pending))
-        )
-    return _from_snapshots(files) or _from_records(files)
+        files.store.commit(Transaction(head.next_row, head.entries, erased_rows=sorted(pending)))
+    return _from_snapshots(files) or _from_records(files, exact_below)
 
 
 def erase_in_files(files: GalleryFiles, rows: list[int], *, scrub: bool) -> int:
@@ -102,7 +119,9 @@ def _erase_in(snapshot: Snapshot, data: SnapshotData, rows: list[int]) -> None:
     sections = data.mapped()
     width = snapshot.section(CODES).shape[1]
     places = np.searchsorted(held, rows)
-    here = [place for place, row in zip(places.tolist(), rows, strict=True) if _has(held, place, row)]
+    here = [
+        place for place, row in zip(places.tolist(), rows, strict=True) if _has(held, place, row)
+    ]
     if not here:
         return
     try:
@@ -121,18 +140,24 @@ def _from_snapshots(files: GalleryFiles) -> GalleryMemory | None:
         try:
             snapshot = files.snapshots.read(manifest)
             with closing(SnapshotData(snapshot)) as data:
-                index = _replayed(files, snapshot, data)
+                recall = unpacked(data.array(RECALL))
+                index = replayed(files, snapshot, data)
         except GalleryCorruptError as error:
             # It stays where it is for `verify` to name, until newer ones replace it.
             _LOG.error("snapshot not used: %s", error)
             continue
         if index is not None:
-            return GalleryMemory(index, snapshot_head=snapshot.head)
+            written_at = manifest.stat().st_mtime
+            return GalleryMemory(index, {}, snapshot.head, written_at, recall)
         _LOG.warning("snapshot not used: %s is not of this history of the store", manifest)
     return None
 
 
-def _replayed(files: GalleryFiles, snapshot: Snapshot, data: SnapshotData) -> LocalIndex | None:
+def replayed(files: GalleryFiles, snapshot: Snapshot, data: SnapshotData) -> LocalIndex | None:
+    """Return the index of a snapshot and what has happened since; None if the store cannot tell.
+
+    Raises: GalleryCorruptError naming what does not agree.
+    """
     changes = files.store.changes_since(snapshot.head)
     if changes is None:
         return None
@@ -156,7 +181,8 @@ def _as_it_was(
     """Return the index of a snapshot, and the positions whose codes fail their checksum."""
     try:
         table = EntryTable.from_sections(data.columns())
-        stage = FirstStage(load_quantizer(snapshot.quantizer))
+        packed = data.array(QUANTIZER).tobytes()
+        stage = FirstStage(from_bytes(packed, files.identity.embedding_dim))
     except ValueError as error:
         raise GalleryCorruptError(f"{snapshot.path}: {error}") from error
     unsound = [np.empty(0, np.int64)]
@@ -185,9 +211,9 @@ def _encode_again(index: LocalIndex, unsound: NDArray[np.int64]) -> None:
         index.stage.replace(some, index.stage.quantizer.encode(block.vectors))
 
 
-def _from_records(files: GalleryFiles) -> GalleryMemory:
+def _from_records(files: GalleryFiles, exact_below: int) -> GalleryMemory:
     table = table_of(files)
-    stage = FirstStage(choose(sample_of(files.vectors, table), len(table)))
+    stage = FirstStage(choose(sample_of(files.vectors, table), len(table), exact_below))
     encode_positions(table, files.vectors, stage)
     return GalleryMemory(LocalIndex(table, stage, files.vectors))
 

@@ -3,12 +3,11 @@
 `snapshots/<commit>-<token>.data`, then `.json` beside it. The data are the table's columns and the
 first stage's codes, in sections; after them a CRC-32 of each block of 64 KiB, so that an erased
 entry can be overwritten in place and a damaged block of codes costs no more than itself. The
-manifest is written last: which gallery, model and dimension, on which head of the metadata store,
-how the vectors are coded. A snapshot without one was never finished. Two are kept, and may always
+manifest is written last: which gallery, model and dimension, on which head of the metadata store.
+A snapshot without one was never finished. Two are kept, and may always
 go. Anything that does not agree is refused with a reason; it is never trusted.
 """
 
-import base64
 import json
 import os
 import uuid
@@ -34,7 +33,8 @@ from gallery_index.record_codec import StoreHead
 from gallery_index.records import GalleryIdentity
 
 KEPT = 2
-CODES = "codes"
+CODES, QUANTIZER, RECALL = "codes", "quantizer", "recall"
+_OWN = (CODES, QUANTIZER, RECALL)
 _FORMAT = 2
 _BLOCK = 1 << 16
 _ALIGNED = 64
@@ -60,12 +60,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a snapshot claims to be; `quantizer` is how the codes came about, for `load_quantizer`."""
+    """What a snapshot claims to be."""
 
     path: Path
     identity: GalleryIdentity
     head: StoreHead
-    quantizer: bytes
     sections: list[Section]
     blocks: int
 
@@ -87,10 +86,10 @@ class Snapshots:
         self._identity = identity
         make_directory(directory)
 
-    def begin(self, head: StoreHead, quantizer: bytes) -> "SnapshotWriter":
+    def begin(self, head: StoreHead) -> "SnapshotWriter":
         """Start a snapshot of what memory is on this head of the store."""
         name = f"{head.commit:012d}-{uuid.uuid4().hex[:8]}"
-        return SnapshotWriter(self.directory / f"{name}.json", self._identity, head, quantizer)
+        return SnapshotWriter(self.directory / f"{name}.json", self._identity, head)
 
     def manifests(self) -> list[Path]:
         """Return the manifests there are, newest first."""
@@ -105,13 +104,12 @@ class Snapshots:
             )
         return snapshot
 
-    def let_go(self) -> int | None:
+    def let_go(self) -> int:
         """Remove all but the newest; returns the oldest commit that a kept one stands on."""
         manifests = self.manifests()
         for old in manifests[KEPT:]:
             self.remove(old)
-        kept = manifests[:KEPT]
-        return int(kept[-1].name.split("-")[0]) if kept else None
+        return int(manifests[:KEPT][-1].name.split("-")[0])
 
     def remove(self, manifest: Path) -> None:
         """Remove a snapshot, durably."""
@@ -132,11 +130,9 @@ class Snapshots:
 class SnapshotWriter:
     """Writes one snapshot: sections one after another, then `finish`, or `abandon`."""
 
-    def __init__(
-        self, manifest: Path, identity: GalleryIdentity, head: StoreHead, quantizer: bytes
-    ) -> None:
+    def __init__(self, manifest: Path, identity: GalleryIdentity, head: StoreHead) -> None:
         self._manifest = manifest
-        self._identity, self._head, self._quantizer = identity, head, quantizer
+        self._identity, self._head = identity, head
         self._sections: list[Section] = []
         self._sums: list[int] = []
         self._rest = bytearray()
@@ -150,7 +146,9 @@ class SnapshotWriter:
         self._begin(name, array.dtype, list(array.shape))
         self._write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
-    def add_codes(self, count: int, width: int, codes: Callable[[int, int], NDArray[np.uint8]]) -> None:
+    def add_codes(
+        self, count: int, width: int, codes: Callable[[int, int], NDArray[np.uint8]]
+    ) -> None:
         """Write the codes of positions 0 to `count`, asked for in pieces of a few megabytes."""
         self._begin(CODES, np.dtype(np.uint8), [count, width])
         step = max(1, _WRITTEN_AT_ONCE // max(1, width))
@@ -208,7 +206,6 @@ class SnapshotWriter:
                 "format": _FORMAT,
                 "identity": _fields(self._identity),
                 "head": _fields(self._head),
-                "quantizer": base64.b64encode(self._quantizer).decode(),
                 "sections": [_fields(section) for section in self._sections],
                 "blocks": len(self._sums),
             }
@@ -227,11 +224,15 @@ class SnapshotData:
             self._descriptor = os.open(self._path, os.O_RDWR)
         except FileNotFoundError:
             raise GalleryCorruptError(f"{self._path} is missing") from None
-        self._size = max((section.offset + section.bytes for section in snapshot.sections), default=0)
+        self._size = max(
+            (section.offset + section.bytes for section in snapshot.sections), default=0
+        )
         table = os.pread(self._descriptor, 4 * snapshot.blocks + 4, self._size)
         if len(table) != 4 * snapshot.blocks + 4 or _crc(table[:-4]) != table[-4:]:
             os.close(self._descriptor)
-            raise GalleryCorruptError(f"{self._path} fails its checksum: its table of checksums does")
+            raise GalleryCorruptError(
+                f"{self._path} fails its checksum: its table of checksums does"
+            )
         self._sums = np.frombuffer(bytearray(table[:-4]), np.uint32)
 
     def close(self) -> None:
@@ -249,11 +250,11 @@ class SnapshotData:
         return data.view(section.dtype).reshape(section.shape)
 
     def columns(self) -> Sections:
-        """Return every section but the codes. Raises: GalleryCorruptError."""
+        """Return the columns of the table. Raises: GalleryCorruptError."""
         return {section.name: self.array(section.name) for section in self._columns()}
 
     def mapped(self) -> Sections:
-        """Return every section but the codes, unchecked, read as it is touched, ours to change."""
+        """Return the columns of the table, unchecked, read as they are touched, ours to change."""
         return {
             section.name: np.memmap(
                 self._path, section.dtype, "c", section.offset, tuple(section.shape)
@@ -264,7 +265,7 @@ class SnapshotData:
         }
 
     def _columns(self) -> list[Section]:
-        return [section for section in self._snapshot.sections if section.name != CODES]
+        return [section for section in self._snapshot.sections if section.name not in _OWN]
 
     def codes(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
         """Yield codes (n, width) and which of them are sound (n,), a few megabytes at a time."""
@@ -320,12 +321,16 @@ class SnapshotData:
         begin, end = first * _BLOCK, min(last * _BLOCK, self._size)
         data = self._pread(begin, end - begin) if size else b""
         view = memoryview(data)
-        damaged = [
-            block
-            for block in range(first, last)
-            if zlib.crc32(view[(block - first) * _BLOCK : (block - first + 1) * _BLOCK])
-            != self._sums[block]
-        ] if size else []
+        damaged = (
+            [
+                block
+                for block in range(first, last)
+                if zlib.crc32(view[(block - first) * _BLOCK : (block - first + 1) * _BLOCK])
+                != self._sums[block]
+            ]
+            if size
+            else []
+        )
         array = np.frombuffer(data, np.uint8)[offset - begin : offset - begin + size]
         return array, damaged
 
@@ -343,17 +348,14 @@ class SnapshotData:
         return data
 
 
-def write_snapshot(
-    snapshots: Snapshots,
-    head: StoreHead,
-    quantizer: bytes,
-    sections: Mapping[str, NDArray[Any]],
+def begin_snapshot(
+    snapshots: Snapshots, head: StoreHead, sections: Mapping[str, NDArray[Any]]
 ) -> SnapshotWriter:
-    """Begin a snapshot and write the table's columns; the codes may follow while others write.
+    """Begin a snapshot with all but the codes; these may follow while others write.
 
     Raises: StorageFullError, GalleryError; nothing of it is left then.
     """
-    writer = snapshots.begin(head, quantizer)
+    writer = snapshots.begin(head)
     try:
         for name, array in sections.items():
             writer.add(name, array)
@@ -383,7 +385,6 @@ def _decode(path: Path) -> Snapshot:
             path=path,
             identity=GalleryIdentity(**fields["identity"]),
             head=StoreHead(**fields["head"]),
-            quantizer=base64.b64decode(fields["quantizer"]),
             sections=[Section(**section) for section in fields["sections"]],
             blocks=fields["blocks"],
         )

@@ -19,15 +19,17 @@ class UpkeepPolicy:
 
     `exact_below` entries are searched exactly; from there on a compressed first stage is used.
     A snapshot is written after `snapshot_rows` new rows, or `snapshot_age_s` after a change. Dead
-    places are dropped when they are `dead_share` of all. The index is built anew, finer, when its
-    recall@10 falls below `recall_target`; it is measured when the gallery has grown by
-    `recall_growth`. Entries expire `retention_days` after they were taken, if that is set.
+    places are dropped when they are `dead_share` of all and at least `dead_places`. The index is
+    built anew, finer, when its recall@10 falls below `recall_target`; it is measured when the
+    gallery has grown by `recall_growth`. Entries expire `retention_days` after they were taken, if
+    that is set. The thread looks `every_s`.
     """
 
     exact_below: int = 4096
     snapshot_rows: int = 20_000
     snapshot_age_s: float = 300.0
     dead_share: float = 0.25
+    dead_places: int = 1024
     recall_target: float = 0.99
     recall_growth: float = 1.5
     retention_days: int | None = None

@@ -142,7 +142,9 @@ class VectorFile:
 
         step = max(_ROWS_A_READER, -(-len(rows) // _READERS))
         shares = [range(at, min(at + step, len(rows))) for at in range(0, len(rows), step)]
-        for _ in self._readers.map(read_some, shares) if len(shares) > 1 else map(read_some, shares):
+        for _ in (
+            self._readers.map(read_some, shares) if len(shares) > 1 else map(read_some, shares)
+        ):
             pass
         return RowBlock(rows, data["vector"], self._damage(data, rows, sums), data)
 

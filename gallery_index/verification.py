@@ -6,19 +6,15 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gallery_index.entry_table import EntryTable
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.exact_search import Ask, exact_search
-from gallery_index.local_index import (
-    LocalIndex,
-    damaged_entries,
-    live_positions,
-    row_blocks,
-)
+from gallery_index.local_index import LocalIndex, damaged_entries
 from gallery_index.opening import GalleryFiles, open_files, read_identity
-from gallery_index.records import EntryFilter, GalleryEntry, VerificationReport
-from gallery_index.recovery import as_it_was, replayed, table_of
+from gallery_index.recall_measure import measured
+from gallery_index.records import GalleryEntry, VerificationReport
+from gallery_index.recovery import replayed, table_of
 from gallery_index.snapshots import SnapshotData
 from gallery_index.vector_file import RowBlock
 
@@ -55,12 +51,12 @@ def verify_directory(
 def verify_files(
     files: GalleryFiles, index: LocalIndex | None = None, *, on_step: OnStep = _ignore
 ) -> VerificationReport:
-    """Compare every row, crop, record, snapshot and index position.
+    """Compare every row, crop, record, snapshot and index position, and measure recall@10.
 
     Without an index the newest sound snapshot stands for it. Raises: StoreUnavailableError.
     """
     problems = files.store.check()
-    table, pending, recall = EntryTable(), dict[int, str](), None
+    table, pending = EntryTable(), dict[int, str]()
     try:
         files.store.head()
         pending = files.store.pending()
@@ -68,7 +64,6 @@ def verify_files(
         snapshot_problems, newest = _check_snapshots(files)
         problems += snapshot_problems
         index = index if index is not None else newest
-        measure = None if index is None else RecallMeasure.of(index)
         problems += _check_rows(files, table, pending, index, on_step)
     except GalleryCorruptError as error:
         problems.append(str(error))
@@ -83,44 +78,96 @@ def verify_files(
         rows=table.rows,
         crops=crops,
         index_positions=0 if index is None else len(index.stage),
+        recall_at_10=None if index is None or problems else measured(index).value,
         problems=problems,
         unfinished=_unfinished(files, table, pending) if len(table) or not problems else [],
     )
 
 
+def _check_rows(
+    files: GalleryFiles,
+    table: EntryTable,
+    pending: dict[int, str],
+    index: LocalIndex | None,
+    on_step: OnStep,
+) -> list[str]:
+    problems: list[str] = []
+    for block in files.vectors.scan(0, table.rows):
+        damaged = damaged_entries(block, table)
+        problems += [f"{files.vectors.path}: {text}" for text in damaged.values()]
+        live = table.positions_of(block.rows) >= 0
+        problems += [
+            f"{files.vectors.path}: row {row} was deleted, but not erased"
+            for row in block.rows[~live].tolist()
+            if row not in pending and not files.vectors.is_erased(row)
+        ]
+        if index is not None:
+            sound = live & ~np.isin(block.rows, list(damaged))
+            problems += _check_positions(block, sound, table, index)
+        on_step(len(block.rows))
+    return problems
+
+
+def _check_positions(
+    block: RowBlock, sound: NDArray[np.bool_], table: EntryTable, index: LocalIndex
+) -> list[str]:
+    """Compare what the index has of rows with their records and vectors."""
+    rows = block.rows[sound]
+    positions = index.table.positions_of(rows)
+    held = positions >= 0
+    codes = index.stage.quantizer.encode(block.vectors[sound][held])
+    differs = (index.stage.codes_at(positions[held]) != codes).any(axis=1)
+    return [
+        *(
+            f"index position of row {row} differs from the vector file"
+            for row in rows[held][differs]
+        ),
+        *(f"row {row} is missing from the index" for row in rows[~held]),
+        *(
+            f"row {row} in memory differs from its record"
+            for row in rows[held].tolist()
+            if index.table.find(row) != table.find(row)
+        ),
+    ]
+
+
 def _check_crop(files: GalleryFiles, entry: GalleryEntry) -> list[str]:
-    path = files.crops.path(entry.entry_id)
+    place = files.crops.place(entry.row)
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = hashlib.sha256(files.crops.read(entry.row)).hexdigest()
     except OSError as error:
-        return [f"{path}: the crop of entry {entry.entry_id!r} cannot be read: {error.strerror}"]
+        return [f"{place}: the crop of entry {entry.entry_id!r} cannot be read: {error.strerror}"]
     if found != entry.crop_sha256:
-        return [f"{path}: the crop of entry {entry.entry_id!r} fails its checksum"]
+        return [f"{place}: the crop of entry {entry.entry_id!r} fails its checksum"]
     return []
 
 
-def _check_snapshots(files: GalleryFiles, rows: int) -> tuple[list[str], VectorIndex | None]:
+def _check_snapshots(files: GalleryFiles) -> tuple[list[str], LocalIndex | None]:
+    """Return what is wrong with the snapshots, and the newest as a start would have it."""
     problems: list[str] = []
-    newest: VectorIndex | None = None
+    newest: LocalIndex | None = None
     for manifest in files.snapshots.manifests():
         try:
-            if newest is None:
-                newest = files.snapshots.load(manifest, rows)
-            else:
-                files.snapshots.check(manifest, rows)
+            snapshot = files.snapshots.read(manifest)
+            with closing(SnapshotData(snapshot)) as data:
+                if damaged := data.damaged_blocks():
+                    problems.append(f"{snapshot.data_path}: {damaged} blocks fail their checksum")
+                elif newest is None:
+                    newest = replayed(files, snapshot, data)
         except GalleryCorruptError as error:
             problems.append(str(error))
     return problems, newest
 
 
-def _unfinished(files: GalleryFiles, state: StoreState) -> list[str]:
+def _unfinished(files: GalleryFiles, table: EntryTable, pending: dict[int, str]) -> list[str]:
     found: list[str] = []
-    tail = files.vectors.whole_rows() - state.next_row
+    tail = files.vectors.whole_rows() - table.rows
     if tail > 0:
         found.append(f"{files.vectors.path}: {tail} rows that were never committed")
-    strays = files.crops.strays(entry.entry_id for entry in state.entries)
+    live = {entry.row for entry in table.entries()}
+    strays = files.crops.rows() - live - pending.keys()
     if strays:
-        found.append(f"{files.crops.directory}: {len(strays)} crops without a record")
-    if state.pending:
-        found.append(f"{len(state.pending)} deletions still to be carried out in the files")
+        found.append(f"{len(strays)} crops without a record, of rows {sorted(strays)[:5]}")
+    if pending:
+        found.append(f"{len(pending)} deletions still to be carried out in the files")
     return found

@@ -143,9 +143,7 @@ class Writer:
             self._in_doubt = transaction
             raise
 
-    def _apply(
-        self, transaction: Transaction, vectors: NDArray[np.float16] | None = None
-    ) -> None:
+    def _apply(self, transaction: Transaction, vectors: NDArray[np.float16] | None = None) -> None:
         """Bring memory up to a committed transaction."""
         memory, table = self._memory, self._memory.index.table
         new = [entry for entry in transaction.put if entry.row >= table.rows]

@@ -127,6 +127,15 @@ def test_reading_all_finds_a_record_that_is(
         list(connect().records())
 
 
+def test_reading_all_finds_a_record_that_moved_where_no_row_is(connect: Connect) -> None:
+    store = created(connect)
+    put(store, 0, 1, 2)
+    overwrite(store, 1, None)
+    overwrite(store, 9, encode_entry(entry(1)))
+    with pytest.raises(GalleryCorruptError, match="has 2 records, its head says 3"):
+        list(connect().records())
+
+
 def test_a_commit_while_all_is_read_is_no_damage(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
