@@ -43,10 +43,7 @@ class Enrolment:
         Raises: StoreUnavailableError (some may be enrolled then), StorageFullError.
         """
         reservation = self._records.reserve(len(items))
-        entries = [
-            validation.entry_of(item, row, self._model_id)
-            for row, item in enumerate(items, reservation.first_row)
-        ]
+        entries = validation.entries_of(items, reservation.first_row, self._model_id)
         self._prepare(reservation, entries, items)
         outcomes = self._records.enrol(entries)
         self._clear_away([e.row for e, done in zip(entries, outcomes, strict=True) if done != 1])

@@ -28,7 +28,7 @@ from gallery_index.errors import (
     PersonNotFoundError,
     StoreUnavailableError,
 )
-from gallery_index.exact_search import Ask, exact_search
+from gallery_index.exact_search import Ask
 from gallery_index.qdrant_index import QdrantIndex, connect
 from gallery_index.records import (
     Added,
@@ -48,7 +48,7 @@ from gallery_index.shared_crops import SharedCrops
 from gallery_index.shared_enrolment import Enrolment
 from gallery_index.shared_opening import settle_identity, settle_index
 from gallery_index.shared_records import Counts, SharedRecords
-from gallery_index.shared_search import Sighting, listed
+from gallery_index.shared_search import listed, nearest
 from gallery_index.shared_upkeep import Upkeep
 from gallery_index.shared_verification import verify_shared
 from gallery_index.upkeep import UpkeepThread
@@ -260,13 +260,8 @@ class SharedGallery:
         validation.check_filter(filter)
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
         validation.check_similarity(min_similarity)
-        sighting = Sighting(self._records, self._index, vector, filter)
-        found, _ = exact_search(
-            vector,
-            Ask(top_k, group_by, min_similarity),
-            find=sighting.find,
-            read_vectors=sighting.vectors,
-        )
+        ask = Ask(top_k, group_by, min_similarity)
+        found, sighting = nearest(self._records, self._index, vector, filter, ask)
         self._damaged |= sighting.damaged
         return [Match(sighting.entries[each.row], each.similarity) for each in found]
 

@@ -8,7 +8,7 @@ in an answer only if its record says so.
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import Candidates, StoredVectors
+from gallery_index.exact_search import Ask, Candidates, Found, StoredVectors, exact_search
 from gallery_index.qdrant_index import QdrantIndex
 from gallery_index.record_filters import passes
 from gallery_index.records import EntryFilter, GalleryEntry
@@ -86,6 +86,19 @@ class Sighting:
             for row, entry in self._records.at(rows).items()
             if passes(entry, self._filter)
         }
+
+
+def nearest(
+    records: SharedRecords,
+    index: QdrantIndex,
+    query: NDArray[np.float32],
+    filter: EntryFilter,
+    ask: Ask,
+) -> tuple[list[Found], Sighting]:
+    """Return the best entries for a query (D,) of length one, best first, and what was read."""
+    sighting = Sighting(records, index, query, filter)
+    found, _ = exact_search(query, ask, find=sighting.find, read_vectors=sighting.vectors)
+    return found, sighting
 
 
 def listed(

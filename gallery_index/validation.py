@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -62,8 +62,13 @@ def prepare(new: NewEntry, dim: int) -> PreparedEntry:
     )
 
 
-def entry_of(item: PreparedEntry, row: int, model_id: str) -> GalleryEntry:
-    """Return the entry that a prepared one becomes at a row, enrolled now."""
+def entries_of(items: Sequence[PreparedEntry], first_row: int, model_id: str) -> list[GalleryEntry]:
+    """Return the entries that prepared ones become at adjacent rows, enrolled now."""
+    now = datetime.now(UTC)
+    return [_entry_of(item, row, model_id, now) for row, item in enumerate(items, first_row)]
+
+
+def _entry_of(item: PreparedEntry, row: int, model_id: str, now: datetime) -> GalleryEntry:
     return GalleryEntry(
         entry_id=item.entry_id,
         person_id=item.source.person_id,
@@ -74,7 +79,7 @@ def entry_of(item: PreparedEntry, row: int, model_id: str) -> GalleryEntry:
         model_id=model_id,
         crop_sha256=item.crop_sha256,
         media_type=item.source.media_type,
-        enrolled_at=datetime.now(UTC),
+        enrolled_at=now,
         row=row,
     )
 

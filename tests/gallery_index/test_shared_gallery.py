@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -17,6 +19,7 @@ from gallery_index.errors import (
     StoreConfigurationError,
     StoreUnavailableError,
 )
+from gallery_index.exact_search import Candidates
 from gallery_index.gallery import Gallery
 from gallery_index.records import Added, EntryChanges, EntryFilter
 from gallery_index.shared_gallery import SharedGallery
@@ -338,6 +341,7 @@ def test_damage_is_named_and_is_no_answer(empty_redis: RedisServer, directory: P
     ):
         assert problem in text
     assert (report.ok, report.entries, report.crops) == (False, 4, 3)
+    assert report.recall_at_10 is None
     with pytest.raises(GalleryCorruptError, match=r"e1.*checksum"):
         gallery.crop("e1")
     crop.unlink()
@@ -347,6 +351,29 @@ def test_damage_is_named_and_is_no_answer(empty_redis: RedisServer, directory: P
     gallery.search(vector(0), top_k=4)
     assert gallery.stats().damaged_rows == 1  # row 2: ranked by what Qdrant says of it
     place.close()
+
+
+def test_verify_measures_what_searches_miss(
+    place: SharedPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = place.open()
+    enrolled(gallery, *[new(seed) for seed in range(20)])
+    assert gallery.verify().recall_at_10 == 1.0
+    candidates = gallery._index.candidates
+
+    def blind(*args: Any) -> Candidates:
+        """Overlooks the nearest, as a graph may."""
+        found = candidates(*args)
+        return replace(
+            found,
+            rows=found.rows[1:],
+            estimates=found.estimates[1:],
+            persons=found.persons[1:],
+            total=found.total - 1,
+        )
+
+    monkeypatch.setattr(gallery._index, "candidates", blind)
+    assert gallery.verify().recall_at_10 == pytest.approx(0.9)
 
 
 def test_points_and_crops_of_nobody_are_found_and_cleared_away(place: SharedPlace) -> None:
