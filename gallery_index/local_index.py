@@ -14,6 +14,7 @@ from gallery_index.entry_table import EntryTable
 from gallery_index.errors import GalleryCorruptError
 from gallery_index.exact_search import Candidates, StoredVectors
 from gallery_index.first_stage import FirstStage
+from gallery_index.quantizers import ExactFp16
 from gallery_index.read_write_lock import ReadWriteLock
 from gallery_index.records import EntryFilter
 from gallery_index.search_index import Change, Erase, Operation, Put
@@ -88,15 +89,22 @@ class LocalIndex:
         )
 
     def vectors(self, rows: NDArray[np.int64]) -> StoredVectors:
-        """Read rows; what fails its checksum is remembered, logged once, and not trusted."""
+        """Read rows. What fails its checksum is remembered and logged once.
+
+        It is answered from memory while that has the very vectors, and else not trusted.
+        """
         block = self.file.read(rows)
         sound = np.ones(len(rows), np.bool_)
         for place, damage in block.damage.items():
-            sound[place] = False
             row = int(rows[place])
             if row not in self.damaged:
                 self.damaged.add(row)
                 _LOG.error("%s: row %d %s; ranked by its code", self.file.path, row, damage)
+            if isinstance(self.stage.quantizer, ExactFp16):
+                position = self.table.positions_of(rows[place : place + 1])
+                block.vectors[place] = self.stage.codes_at(position).view(np.float16)[0]
+            else:
+                sound[place] = False
         return StoredVectors(block.vectors, sound)
 
 

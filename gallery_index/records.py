@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-JsonScalar: TypeAlias = bool | int | float | str | None
+JsonScalar: TypeAlias = "bool | int | float | str | None"
 Names: TypeAlias = str | tuple[str, ...]
 GroupBy: TypeAlias = Literal["entry", "person"]
 StoreKind: TypeAlias = Literal["sqlite", "redis", "shared"]

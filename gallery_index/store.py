@@ -47,15 +47,6 @@ class Changes:
     gone: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class StoreState:
-    """Everything a store holds: live entries, rows ever written, row -> entry id to be erased."""
-
-    entries: list[GalleryEntry]
-    next_row: int
-    pending: dict[int, str]
-
-
 class StoreReader(Protocol):
     """Records of one gallery, to read.
 
