@@ -20,9 +20,11 @@ from gallery_index.sqlite_store import SQLiteStore
 from gallery_index.store import MetadataStore
 from gallery_index.vector_file import VectorFile
 
-_VECTORS = "vectors.bin"
+VECTORS = "vectors.bin"
 _UNBORN = "vectors.bin.new"
-_METADATA = "metadata.sqlite"
+METADATA = "metadata.sqlite"
+CROPS = "crops"
+RESTORING = "restoring"
 
 
 @dataclass(slots=True)
@@ -51,9 +53,9 @@ class GalleryFiles:
 
 def read_identity(directory: Path) -> GalleryIdentity:
     """Return what the gallery of a directory is. Raises: GalleryMismatchError if there is none."""
-    path = directory / _VECTORS
+    path = directory / VECTORS
     if not path.exists():
-        raise GalleryMismatchError(f"there is no gallery in {directory}: no {_VECTORS}")
+        raise GalleryMismatchError(f"there is no gallery in {directory}: no {VECTORS}")
     file = VectorFile(path)
     file.close()
     return file.identity
@@ -81,27 +83,28 @@ def open_files(
         with storage_errors(directory / "lock"):
             lock = DirectoryLock(directory)
         undo.callback(lock.release)
-        path = directory / _VECTORS
+        refuse_unfinished(directory)
+        path = directory / VECTORS
         if path.exists():
-            _check_wanted(directory, read_identity(directory), wanted)
-            if redis_url is None and not (directory / _METADATA).exists():
+            check_wanted(directory, read_identity(directory), wanted)
+            if redis_url is None and not (directory / METADATA).exists():
                 raise GalleryCorruptError(
-                    f"{directory / _METADATA} is missing, {path} is there: restore it from a backup"
+                    f"{directory / METADATA} is missing, {path} is there: restore it from a backup"
                 )
         elif not create:
-            raise GalleryMismatchError(f"there is no gallery in {directory}: no {_VECTORS}")
+            raise GalleryMismatchError(f"there is no gallery in {directory}: no {VECTORS}")
         store: MetadataStore = (
-            SQLiteStore(directory / _METADATA) if redis_url is None else RedisStore(redis_url)
+            SQLiteStore(directory / METADATA) if redis_url is None else RedisStore(redis_url)
         )
         undo.callback(store.close)
         if not path.exists():
             _create(directory, store, wanted)
         vectors = VectorFile(path)
         undo.callback(vectors.close)
-        _check_store(directory, vectors.identity, store)
+        check_store(directory, vectors.identity, store)
         files = GalleryFiles(
             directory, lock, store, vectors,
-            CropFiles(directory / "crops") if crops is None else crops,
+            CropFiles(directory / CROPS) if crops is None else crops,
             Snapshots(directory / "snapshots", vectors.identity),
         )  # fmt: skip
         undo.pop_all()
@@ -118,19 +121,29 @@ def _create(directory: Path, store: MetadataStore, wanted: GalleryIdentity) -> N
     elif not unborn.exists():
         raise GalleryMismatchError(
             f"{store.location} holds the records of gallery {stored.gallery_id},"
-            f" but {directory} has no {_VECTORS}: restore the directory or use another store"
+            f" but {directory} has no {VECTORS}: restore the directory or use another store"
         )
     else:
         file = VectorFile(unborn)
         file.close()
-        _check_store(directory, file.identity, store)
-        _check_wanted(directory, file.identity, wanted)
+        check_store(directory, file.identity, store)
+        check_wanted(directory, file.identity, wanted)
     with storage_errors(unborn):
-        unborn.rename(directory / _VECTORS)
+        unborn.rename(directory / VECTORS)
         sync_directory(directory)
 
 
-def _check_wanted(directory: Path, found: GalleryIdentity, wanted: GalleryIdentity) -> None:
+def refuse_unfinished(directory: Path) -> None:
+    """Refuse a directory that a restore has not finished. Raises: GalleryMismatchError."""
+    if (directory / RESTORING).exists():
+        raise GalleryMismatchError(
+            f"{directory} holds an unfinished restore: run `mpanet gallery restore` again,"
+            " or empty the directory"
+        )
+
+
+def check_wanted(directory: Path, found: GalleryIdentity, wanted: GalleryIdentity) -> None:
+    """Compare what a gallery is with what it is opened as. Raises: GalleryMismatchError."""
     for what, ours, theirs in (
         ("model", wanted.model_id, found.model_id),
         ("embedding dimension", wanted.embedding_dim, found.embedding_dim),
@@ -143,7 +156,8 @@ def _check_wanted(directory: Path, found: GalleryIdentity, wanted: GalleryIdenti
             )
 
 
-def _check_store(directory: Path, ours: GalleryIdentity, store: MetadataStore) -> None:
+def check_store(directory: Path, ours: GalleryIdentity, store: MetadataStore) -> None:
+    """Compare a directory with the store of its records. Raises: GalleryMismatchError."""
     stored = store.identity()
     if stored is None:
         raise GalleryMismatchError(

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from gallery_index.durable_files import sync_directory
+from gallery_index.durable_files import storage_errors, sync_directory
 from gallery_index.errors import (
     GalleryCorruptError,
     GalleryMismatchError,
@@ -73,7 +73,8 @@ class SQLiteStore(SQLiteReader):
                 execute("INSERT INTO meta (key, value) VALUES (?, ?)", (key, value))
             execute("INSERT INTO commits (number, token) VALUES (0, ?)", (head.token,))
             execute("COMMIT")
-        sync_directory(self._path.parent)
+        with storage_errors(self._path):
+            sync_directory(self._path.parent)
 
     def commit(self, transaction: Transaction) -> None:
         """Apply a transaction, durably and whole; see `MetadataStore.commit`."""

@@ -1,10 +1,12 @@
-"""`mpanet gallery`: check and maintain a gallery directory that nobody serves."""
+"""`mpanet gallery`: check, maintain, back up and restore the directory of a gallery."""
 
 import argparse
 import dataclasses
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,27 +17,40 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add `verify` and `rebuild` with their options."""
+    """Add every action with its options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, summary in (
         ("verify", "read every row, crop and record; exit 1 if anything disagrees"),
         ("rebuild", "build the index anew from the vector file, mending what it can"),
+        ("backup", "copy the gallery, served or not; exit 1 if anything in it is damaged"),
+        ("restore", "make a gallery anew from a backup; exit 1 if the backup is damaged"),
     ):
         action = actions.add_parser(name, help=summary, description=summary.capitalize())
-        action.add_argument("--data", type=Path, required=True, help="the gallery's directory")
+        action.add_argument(
+            "--data", type=Path, required=True, metavar="DIR", help="the gallery's directory"
+        )
         action.add_argument(
             "--redis-url",
             default=os.environ.get("MPANET_REDIS_URL") or None,
             help="where the records are, if in Redis (or MPANET_REDIS_URL)",
         )
         action.add_argument("--json", action="store_true", help="print the report as JSON")
+        if name == "backup":
+            action.add_argument(
+                "--out", type=Path, required=True, metavar="DIR", help="a new directory for it"
+            )
+        if name == "restore":
+            action.add_argument(
+                "--backup", type=Path, required=True, metavar="DIR", help="what `backup` wrote"
+            )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one action. Returns 0 if the gallery is sound, 1 if it is damaged."""
-    if not args.data.is_dir():
+    """Run one action. Returns 0 if all is sound, 1 if something is damaged."""
+    if args.action != "restore" and not args.data.is_dir():
         raise CommandError(f"--data: {args.data} is not a directory")
-    return _verify(args) if args.action == "verify" else _rebuild(args)
+    actions = {"verify": _verify, "rebuild": _rebuild, "backup": _backup, "restore": _restore}
+    return actions[args.action](args)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -91,3 +106,52 @@ def _rebuild(args: argparse.Namespace) -> int:
     else:
         print(f"index rebuilt over {entries} entries, {mended} damaged rows mended")
     return 0
+
+
+def _backup(args: argparse.Namespace) -> int:
+    from gallery_index.backup import back_up
+    from gallery_index.errors import GalleryCorruptError, GalleryError
+
+    with (
+        reported(GalleryError),
+        reported(GalleryCorruptError, exit_code=1),
+        _progress_bar() as on_progress,
+    ):
+        report = back_up(args.data, args.out, redis_url=args.redis_url, on_progress=on_progress)
+    if args.json:
+        print(json.dumps(dataclasses.asdict(report)))
+    else:
+        print(f"{report.entries} entries, {report.bytes / 1e6:.1f} MB in {args.out}")
+        if report.deleted_meanwhile:
+            print(f"{report.deleted_meanwhile} were deleted meanwhile and are left out")
+    return 0
+
+
+def _restore(args: argparse.Namespace) -> int:
+    from gallery_index.errors import GalleryCorruptError, GalleryError
+    from gallery_index.restore import restore
+
+    with (
+        reported(GalleryError),
+        reported(GalleryCorruptError, exit_code=1),
+        _progress_bar() as on_progress,
+    ):
+        report = restore(args.backup, args.data, redis_url=args.redis_url, on_progress=on_progress)
+    if args.json:
+        print(json.dumps(dataclasses.asdict(report)))
+    else:
+        print(f"{report.entries} entries restored into {args.data}, records in {report.store}")
+    return 0
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    from tqdm import tqdm
+
+    with tqdm(unit=" entries", file=sys.stderr, disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

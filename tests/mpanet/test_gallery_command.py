@@ -14,12 +14,13 @@ from mpanet.cli import main
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A closed gallery of two entries."""
-    gallery = Gallery.open(tmp_path, model_id="m", embedding_dim=4)
+    data = tmp_path / "data"
+    gallery = Gallery.open(data, model_id="m", embedding_dim=4)
     for number in range(2):
         embedding = np.eye(4, dtype=np.float32)[number]
         gallery.add([NewEntry(embedding, b"crop", "image/png", "visible", f"e{number}")])
     gallery.close()
-    return tmp_path
+    return data
 
 
 def damage(data: Path) -> None:
@@ -78,3 +79,70 @@ def test_a_directory_without_a_gallery_is_refused_and_stays_empty(
     assert "no gallery" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     assert main(["gallery", "verify", "--data", str(tmp_path / "missing")]) == 2
+
+
+def test_a_served_gallery_is_backed_up_and_restored(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup, again = str(tmp_path / "backup"), str(tmp_path / "again")
+    gallery = Gallery.open(data, model_id="m", embedding_dim=4)
+    assert main(["gallery", "backup", "--data", str(data), "--out", backup]) == 0
+    assert capsys.readouterr().out.startswith("2 entries, 0.0 MB in ")
+    gallery.close()
+    assert main(["gallery", "restore", "--backup", backup, "--data", again]) == 0
+    assert capsys.readouterr().out == f"2 entries restored into {again}, records in sqlite\n"
+    assert main(["gallery", "verify", "--data", again]) == 0
+
+
+def test_backup_and_restore_report_in_json(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup, again = str(tmp_path / "backup"), str(tmp_path / "again")
+    assert main(["gallery", "backup", "--data", str(data), "--out", backup, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    size = sum(path.stat().st_size for path in Path(backup).glob("*-000000.*"))
+    gallery_id = report.pop("gallery_id")
+    assert report == {"model_id": "m", "entries": 2, "deleted_meanwhile": 0, "bytes": size}
+    assert main(["gallery", "restore", "--backup", backup, "--data", again, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "gallery_id": gallery_id, "model_id": "m", "store": "sqlite", "entries": 2, "rows": 2
+    }  # fmt: skip
+
+
+def test_a_damaged_gallery_is_not_backed_up_and_exits_1(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(data)
+    backup = tmp_path / "backup"
+    assert main(["gallery", "backup", "--data", str(data), "--out", str(backup)]) == 1
+    error = capsys.readouterr().err
+    assert "row 1 (entry 'e1') fails its checksum" in error
+    assert error.count("\n") == 1
+    assert not backup.exists()
+
+
+def test_a_damaged_backup_is_not_restored_and_exits_1(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup, again = tmp_path / "backup", tmp_path / "again"
+    main(["gallery", "backup", "--data", str(data), "--out", str(backup)])
+    (backup / "crops-000000.tar").write_bytes(b"cut off")
+    assert main(["gallery", "restore", "--backup", str(backup), "--data", str(again)]) == 1
+    error = capsys.readouterr().err
+    assert "crops-000000.tar has 7 bytes, expected 3072 bytes" in error
+    assert not again.exists()
+
+
+def test_what_cannot_be_backed_up_or_restored_exits_2_in_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = tmp_path / "nothing"
+    for arguments, expected in (
+        (["backup", "--data", str(nothing), "--out", "x"], "nothing is not a directory"),
+        (["backup", "--data", str(data), "--out", str(data)], "is there already"),
+        (["restore", "--backup", str(nothing), "--data", "x"], "no finished backup in"),
+    ):
+        assert main(["gallery", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert expected in error
+        assert error.count("\n") == 1
