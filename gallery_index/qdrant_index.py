@@ -68,12 +68,12 @@ class QdrantIndex:
             )
         return True
 
-    def create(self, *, index_fields: bool = True) -> None:
+    def create(self) -> None:
         """Make the collection and the indexes of its fields; what is there stays."""
         with self._reported():
             if not self._client.collection_exists(self._collection):
                 self._make_collection()
-            for field, schema in INDEXED.items() if index_fields else ():
+            for field, schema in INDEXED.items():
                 self._client.create_payload_index(
                     self._collection, field, field_schema=schema, wait=True
                 )

@@ -6,14 +6,16 @@ record leaves a row that is on a list, and is cleared away by whoever comes next
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gallery_index import validation
+from gallery_index.backup_parts import KeptEntry
 from gallery_index.errors import GalleryError, StoreUnavailableError
 from gallery_index.qdrant_index import QdrantIndex
 from gallery_index.records import GalleryEntry, GalleryIdentity
 from gallery_index.search_index import Put
 from gallery_index.shared_crops import SharedCrops
-from gallery_index.shared_records import Reservation, SharedRecords
+from gallery_index.shared_records import SharedRecords
 from gallery_index.shared_upkeep import Upkeep
 from gallery_index.validation import PreparedEntry
 
@@ -44,27 +46,38 @@ class Enrolment:
         """
         reservation = self._records.reserve(len(items))
         entries = validation.entries_of(items, reservation.first_row, self._model_id)
-        self._prepare(reservation, entries, items)
+        return self._commit(
+            [
+                KeptEntry(entry, item.vector, item.source.crop)
+                for entry, item in zip(entries, items, strict=True)
+            ],
+            reservation.seq,
+        )
+
+    def take_in(self, kept: Sequence[KeptEntry]) -> dict[str, GalleryEntry]:
+        """Enrol entries as they were in another gallery, at rows of this one; as `enrol`."""
+        reservation = self._records.reserve(len(kept))
+        return self._commit(
+            [
+                replace(one, record=replace(one.record, row=row))
+                for row, one in enumerate(kept, reservation.first_row)
+            ],
+            reservation.seq,
+        )
+
+    def _commit(self, kept: Sequence[KeptEntry], seq: int) -> dict[str, GalleryEntry]:
+        entries = [one.record for one in kept]
+        try:
+            self._crops.write({one.record.row: one.crop for one in kept})
+            self._index.apply([Put(one.record, one.vector) for one in kept], seq)
+        except GalleryError:
+            self._give_up([entry.row for entry in entries])
+            raise
         outcomes = self._records.enrol(entries)
         self._clear_away([e.row for e, done in zip(entries, outcomes, strict=True) if done != 1])
         if -1 in outcomes:
             raise StoreUnavailableError("the enrolment took too long and was taken back: repeat it")
         return {e.entry_id: e for e, done in zip(entries, outcomes, strict=True) if done == 1}
-
-    def _prepare(
-        self,
-        reservation: Reservation,
-        entries: Sequence[GalleryEntry],
-        items: Sequence[PreparedEntry],
-    ) -> None:
-        """Put crops and vectors in their places, where nobody sees them yet."""
-        pairs = list(zip(entries, items, strict=True))
-        try:
-            self._crops.write({entry.row: item.source.crop for entry, item in pairs})
-            self._index.apply([Put(entry, item.vector) for entry, item in pairs], reservation.seq)
-        except GalleryError:
-            self._give_up([entry.row for entry in entries])
-            raise
 
     def _give_up(self, rows: Sequence[int]) -> None:
         try:

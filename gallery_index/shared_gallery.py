@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index import query_reranking, validation
+from gallery_index.backup_parts import KeptEntry
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryConflictError,
@@ -142,6 +143,19 @@ class SharedGallery:
             else item
             for item in prepared
         ]
+
+    def take_in(self, kept: Sequence[KeptEntry]) -> int:
+        """Enrol entries of another gallery of this model; returns how many were not there yet.
+
+        Raises: EntryConflictError for an id that another crop has; nothing is enrolled then.
+        """
+        known = self._records.by_id([one.record.entry_id for one in kept])
+        for one in kept:
+            if one.record.entry_id in known:
+                there = known[one.record.entry_id]
+                validation.check_same(there, one.record.crop_sha256, one.record.modality)
+        fresh = [one for one in kept if one.record.entry_id not in known]
+        return len(self._enrolment.take_in(fresh)) if fresh else 0
 
     def existing(self, entry_id: str, crop: bytes, modality: str) -> Added | None:
         """Answer a repeated enrolment without an embedding; see `Gallery.existing`."""

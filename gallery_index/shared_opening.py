@@ -31,7 +31,7 @@ def settle_identity(records: SharedRecords, model_id: str, embedding_dim: int) -
     return found
 
 
-def settle_index(records: SharedRecords, index: QdrantIndex, *, index_fields: bool = True) -> None:
+def settle_index(records: SharedRecords, index: QdrantIndex) -> None:
     """Make the collection of a gallery that has no entries yet.
 
     Raises: GalleryMismatchError if there are entries, but no collection.
@@ -42,4 +42,4 @@ def settle_index(records: SharedRecords, index: QdrantIndex, *, index_fields: bo
             f"{index.location} is missing, {records.location} has {entries} entries:"
             " restore it from a snapshot, or name the Qdrant that has it"
         )
-    index.create(index_fields=index_fields)
+    index.create()

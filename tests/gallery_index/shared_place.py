@@ -40,6 +40,8 @@ class OneAtATime:
             kwargs.pop("search_params", None)  # local mode compares everything, and says so
             if self.away:
                 raise ConnectionRefusedError("away")
+            if name == "create_payload_index":  # local mode has none, and says so
+                return None
             with self._lock:
                 return method(*args, **kwargs)
 
@@ -66,7 +68,7 @@ class SharedPlace:
         try:
             identity = settle_identity(records, model_id, dim)
             index = QdrantIndex(self.qdrant, identity, "Qdrant in memory")  # type: ignore[arg-type]
-            settle_index(records, index, index_fields=False)
+            settle_index(records, index)
         except BaseException:
             records.close()
             raise

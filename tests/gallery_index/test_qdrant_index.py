@@ -49,7 +49,7 @@ def unit(seed: int, dim: int = 64) -> np.ndarray:
 def filled(dim: int = 64, rows: int = 20) -> QdrantIndex:
     identity = GalleryIdentity("0" * 32, "model-a", dim, "shared")
     index = QdrantIndex(OneAtATime(), identity, "memory")  # type: ignore[arg-type]
-    index.create(index_fields=False)
+    index.create()
     index.apply([Put(entry(row), unit(row, dim)) for row in range(rows)], 1)
     return index
 
@@ -143,7 +143,7 @@ def test_times_are_never_missed_though_they_are_compared_as_floats(when: datetim
 
 def test_a_collection_of_another_form_is_refused() -> None:
     client = OneAtATime()
-    QdrantIndex(client, IDENTITY, "memory").create(index_fields=False)  # type: ignore[arg-type]
+    QdrantIndex(client, IDENTITY, "memory").create()  # type: ignore[arg-type]
     other = GalleryIdentity("0" * 32, "model-a", 65, "shared")
     with pytest.raises(GalleryMismatchError, match=r"64 dimensions .*, expected 65"):
         QdrantIndex(client, other, "memory").exists()  # type: ignore[arg-type]
