@@ -8,6 +8,7 @@ The only module that speaks to Qdrant.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -33,6 +34,12 @@ from gallery_index.search_index import Change, Erase, IndexStats, Operation, Put
 KIND = "qdrant"
 _TIMEOUT_S = 10
 _GRPC_PORT = 6334
+# A channel that failed tries again after up to two minutes by default, and fails every call before.
+_RECONNECT = {
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+}
 _POINTS_A_CALL = 128  # 7 MB at 14,336 dimensions; a server takes 32 MB
 _OVERSAMPLING = 3.0
 _LEAST_EF = 256
@@ -40,12 +47,32 @@ _SUMMING_ERROR = 0.005
 _FULL_SCAN_KB = 200_000  # below it a filter's matches are all compared: exact, and soon done
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a new collection is spread over a cluster; `None`: as the server does by itself."""
+
+    shards: int | None = None
+    replicas: int | None = None
+
+    @property
+    def write_quorum(self) -> int | None:
+        """How many replicas must have taken a write before it is acknowledged: most of them."""
+        return None if self.replicas is None else self.replicas // 2 + 1
+
+
 class QdrantIndex:
     """A `SearchIndex` in a Qdrant collection, reached again by itself after it was away."""
 
-    def __init__(self, client: QdrantClient, identity: GalleryIdentity, location: str) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        identity: GalleryIdentity,
+        location: str,
+        layout: Layout | None = None,
+    ) -> None:
         """Use the collection of a gallery; see `connect` and `create`."""
         self._client = client
+        self._layout = layout or Layout()
         self._dim = identity.embedding_dim
         self._collection = collection_of(identity)
         self.location = f"{location} (collection {self._collection})"
@@ -208,6 +235,9 @@ class QdrantIndex:
                     )
                 ),
                 on_disk_payload=True,
+                shard_number=self._layout.shards,
+                replication_factor=self._layout.replicas,
+                write_consistency_factor=self._layout.write_quorum,
             )
         except (ApiException, ValueError, grpc.RpcError):
             if not self._client.collection_exists(self._collection):  # else another made it
@@ -238,7 +268,8 @@ class QdrantIndex:
             raise self._as_ours(error) from error
 
     def _as_ours(self, error: Exception) -> GalleryError:
-        text = " ".join(str(error).split())[:300]
+        said = error.details() if isinstance(error, grpc.RpcError) else error
+        text = " ".join(str(said).split())[:300]
         if "No space left" in text:
             return StorageFullError(f"{self.location} is full: {text}")
         code = error.code() if isinstance(error, grpc.RpcError) else None
@@ -256,14 +287,17 @@ class QdrantIndex:
 def connect(url: str, identity: GalleryIdentity) -> QdrantIndex:
     """Return the index of a gallery at a Qdrant server; nothing is sent yet.
 
-    `url` is http(s)://[:API_KEY@]HOST[:PORT][?grpc_port=PORT]; vectors travel over gRPC.
+    `url` is http(s)://[:API_KEY@]HOST[:PORT][?grpc_port=PORT&shards=N&replicas=N]; vectors travel
+    over gRPC, and the last two are for a collection that is not there yet.
     Raises: StoreConfigurationError for a URL that cannot be one.
     """
     try:
         parts = urlsplit(url)
         port = parts.port or 6333
-        grpc_port = int(parse_qs(parts.query).get("grpc_port", [str(_GRPC_PORT)])[0])
-    except ValueError as error:
+        options = {name: int(value[-1]) for name, value in parse_qs(parts.query).items()}
+        grpc_port = options.pop("grpc_port", _GRPC_PORT)
+        layout = Layout(**options)
+    except (ValueError, TypeError) as error:
         raise StoreConfigurationError(f"not a Qdrant URL: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise StoreConfigurationError("not a Qdrant URL: expected http(s)://HOST[:PORT]")
@@ -277,8 +311,9 @@ def connect(url: str, identity: GalleryIdentity) -> QdrantIndex:
         prefix=parts.path.strip("/") or None,
         timeout=_TIMEOUT_S,
         check_compatibility=False,
+        grpc_options=_RECONNECT,
     )
-    return QdrantIndex(client, identity, f"Qdrant at {parts.hostname}:{port}")
+    return QdrantIndex(client, identity, f"Qdrant at {parts.hostname}:{port}", layout)
 
 
 def collection_of(identity: GalleryIdentity) -> str:

@@ -149,7 +149,9 @@ def test_a_collection_of_another_form_is_refused() -> None:
         QdrantIndex(client, other, "memory").exists()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://h:x", "http://h?grpc_port=x", "h"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "http://", "http://h:x", "http://h?grpc_port=x", "http://h?shard=2", "h"]
+)
 def test_what_is_no_qdrant_url_is_refused(url: str) -> None:
     with pytest.raises(StoreConfigurationError, match="not a Qdrant URL"):
         connect(url, IDENTITY)
