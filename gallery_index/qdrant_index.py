@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import grpc
 import numpy as np
@@ -32,14 +31,6 @@ from gallery_index.records import EntryFilter, GalleryEntry, GalleryIdentity
 from gallery_index.search_index import Change, Erase, IndexStats, Operation, Put, person_number
 
 KIND = "qdrant"
-_TIMEOUT_S = 10
-_GRPC_PORT = 6334
-# A channel that failed tries again after up to two minutes by default, and fails every call before.
-_RECONNECT = {
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.min_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 1000,
-}
 _POINTS_A_CALL = 128  # 7 MB at 14,336 dimensions; a server takes 32 MB
 _OVERSAMPLING = 3.0
 _LEAST_EF = 256
@@ -70,7 +61,7 @@ class QdrantIndex:
         location: str,
         layout: Layout | None = None,
     ) -> None:
-        """Use the collection of a gallery; see `connect` and `create`."""
+        """Use the collection of a gallery; see `qdrant_connection` and `create`."""
         self._client = client
         self._layout = layout or Layout()
         self._dim = identity.embedding_dim
@@ -282,38 +273,6 @@ class QdrantIndex:
         if status == 404 or code == grpc.StatusCode.NOT_FOUND:
             return GalleryMismatchError(f"{self.location} has lost this gallery: {text}")
         return StoreUnavailableError(f"{self.location} does not answer: {text}")
-
-
-def connect(url: str, identity: GalleryIdentity) -> QdrantIndex:
-    """Return the index of a gallery at a Qdrant server; nothing is sent yet.
-
-    `url` is http(s)://[:API_KEY@]HOST[:PORT][?grpc_port=PORT&shards=N&replicas=N]; vectors travel
-    over gRPC, and the last two are for a collection that is not there yet.
-    Raises: StoreConfigurationError for a URL that cannot be one.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 6333
-        options = {name: int(value[-1]) for name, value in parse_qs(parts.query).items()}
-        grpc_port = options.pop("grpc_port", _GRPC_PORT)
-        layout = Layout(**options)
-    except (ValueError, TypeError) as error:
-        raise StoreConfigurationError(f"not a Qdrant URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise StoreConfigurationError("not a Qdrant URL: expected http(s)://HOST[:PORT]")
-    client = QdrantClient(
-        host=parts.hostname,
-        port=port,
-        grpc_port=grpc_port,
-        prefer_grpc=True,
-        https=parts.scheme == "https",
-        api_key=parts.password or None,
-        prefix=parts.path.strip("/") or None,
-        timeout=_TIMEOUT_S,
-        check_compatibility=False,
-        grpc_options=_RECONNECT,
-    )
-    return QdrantIndex(client, identity, f"Qdrant at {parts.hostname}:{port}", layout)
 
 
 def collection_of(identity: GalleryIdentity) -> str:

@@ -30,7 +30,8 @@ from gallery_index.errors import (
     StoreUnavailableError,
 )
 from gallery_index.exact_search import Ask
-from gallery_index.qdrant_index import QdrantIndex, connect
+from gallery_index.qdrant_connection import connect
+from gallery_index.qdrant_index import QdrantIndex
 from gallery_index.records import (
     Added,
     EntryChanges,

@@ -11,7 +11,8 @@ from gallery_index.errors import (
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from gallery_index.qdrant_index import QdrantIndex, connect
+from gallery_index.qdrant_connection import connect
+from gallery_index.qdrant_index import QdrantIndex
 from gallery_index.records import EntryFilter, GalleryEntry, GalleryIdentity
 from gallery_index.search_index import Change, Erase, Put
 from tests.gallery_index.places import vector
