@@ -17,7 +17,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index import query_reranking, validation
+from gallery_index import validation
 from gallery_index.crops import CropStore
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
@@ -31,6 +31,7 @@ from gallery_index.exact_search import Ask, exact_search
 from gallery_index.group_commit import GroupCommit
 from gallery_index.index_care import IndexCare
 from gallery_index.opening import GalleryFiles, open_files
+from gallery_index.query_reranking import reranked
 from gallery_index.records import (
     Added,
     EntryChanges,
@@ -273,9 +274,7 @@ class Gallery:
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
         ask = Ask(top_k, group_by, min_similarity)
         with self._reading():
-            return query_reranking.reranked(
-                matches, ask, lambda rows: self._index.vectors(rows).values
-            )
+            return reranked(matches, ask, lambda rows: self._index.vectors(rows).values)
 
     def snapshot(self) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.

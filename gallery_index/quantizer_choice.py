@@ -30,9 +30,7 @@ _FEW_ROWS = 64  # held-out rows below which no tail can be measured
 _HEADROOM = 1.25  # of a coordinate's range over what the sample shows
 
 
-def choose(
-    sample: NDArray[np.float16], entries: int, exact_below: int = EXACT_BELOW
-) -> Quantizer:
+def choose(sample: NDArray[np.float16], entries: int, exact_below: int = EXACT_BELOW) -> Quantizer:
     """Return the cheapest quantizer that describes a gallery of `entries` like the sample (n, D).
 
     Exact below `exact_below` entries; else the fewest dimensions of `LADDER` whose margin is small

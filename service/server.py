@@ -16,6 +16,7 @@ import uvicorn
 from gallery_index.errors import GalleryError
 from gallery_index.gallery import Gallery
 from gallery_index.person_gallery import PersonGallery
+from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
 from service.app import create_app
@@ -120,6 +121,10 @@ def _open_gallery(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
             model_id=encoder.model_id,
             embedding_dim=encoder.config.embedding_dim,
             redis_url=redis_url,
+            policy=UpkeepPolicy(
+                recall_target=settings.recall_target, retention_days=settings.retention_days
+            ),
+            upkeep=True,
         )
     except GalleryError as error:
         raise StartError(str(error)) from error
