@@ -110,7 +110,8 @@ class QdrantIndex:
         erased = [operation.row for operation in operations if isinstance(operation, Erase)]
         if erased:
             with self._reported():
-                self._client.delete(self._collection, _ids(erased), wait=True)
+                done = self._client.delete(self._collection, _ids(erased), wait=True)
+            self._check_done(done)
 
     def candidates(
         self,
@@ -243,13 +244,24 @@ class QdrantIndex:
             ],
         )
         with self._reported():
-            self._client.upsert(self._collection, points, wait=True)
+            done = self._client.upsert(self._collection, points, wait=True)
+        self._check_done(done)
 
     def _change(self, change: Change) -> None:
         # By a filter, not by id: a point that was erased meanwhile is no error then.
         only = models.Filter(must=[models.HasIdCondition(has_id=[change.entry.row])])
         with self._reported():
-            self._client.set_payload(self._collection, payload_of(change.entry), only, wait=True)
+            done = self._client.set_payload(
+                self._collection, payload_of(change.entry), only, wait=True
+            )
+        self._check_done(done)
+
+    def _check_done(self, result: models.UpdateResult) -> None:
+        """A server that is asked to wait may give up waiting, and says so in a success."""
+        if result.status != models.UpdateStatus.COMPLETED:
+            raise StoreUnavailableError(
+                f"{self.location} has not carried out a change yet: {result.status.value}"
+            )
 
     @contextmanager
     def _reported(self) -> Iterator[None]:

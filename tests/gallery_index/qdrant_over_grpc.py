@@ -23,13 +23,11 @@ from qdrant_client.grpc.points_service_pb2_grpc import (
 
 from tests.gallery_index.shared_place import OneAtATime
 
-_DONE = messages.UpdateResult(operation_id=0, status=messages.UpdateStatus.Completed)
-
 
 class QdrantOverGrpc:
     """A server on a free port of this machine; `requests` are all that came, `sent_bytes` went.
 
-    Use as a context manager; `stop` and `start` are an outage.
+    Use as a context manager; `stop` and `start` are an outage. `status` is what becomes of writes.
     """
 
     def __init__(self) -> None:
@@ -37,6 +35,7 @@ class QdrantOverGrpc:
         self.requests: list[Any] = []
         self.sent_bytes = 0
         self.port = 0
+        self.status = messages.UpdateStatus.Completed
 
     @property
     def url(self) -> str:
@@ -49,7 +48,7 @@ class QdrantOverGrpc:
             ThreadPoolExecutor(4), interceptors=[_Notes(self)], options=[("grpc.so_reuseport", 0)]
         )
         add_CollectionsServicer_to_server(_Collections(self.qdrant), self._server)  # type: ignore[no-untyped-call]
-        add_PointsServicer_to_server(_Points(self.qdrant), self._server)  # type: ignore[no-untyped-call]
+        add_PointsServicer_to_server(_Points(self), self._server)  # type: ignore[no-untyped-call]
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 
@@ -128,28 +127,33 @@ class _Collections(CollectionsServicer):
 
 
 class _Points(PointsServicer):
-    def __init__(self, qdrant: OneAtATime) -> None:
-        self._qdrant = qdrant
+    def __init__(self, server: QdrantOverGrpc) -> None:
+        self._server = server
+        self._qdrant = server.qdrant
+
+    def _done(self) -> Any:
+        result = messages.UpdateResult(operation_id=0, status=self._server.status)
+        return messages.PointsOperationResponse(result=result)
 
     def CreateFieldIndex(self, request: Any, context: Any) -> Any:
-        return messages.PointsOperationResponse(result=_DONE)
+        return self._done()
 
     def Upsert(self, request: Any, context: Any) -> Any:
         points = [GrpcToRest.convert_point_struct(point) for point in request.points]
         self._qdrant.upsert(request.collection_name, points, wait=request.wait)
-        return messages.PointsOperationResponse(result=_DONE)
+        return self._done()
 
     def Delete(self, request: Any, context: Any) -> Any:
         points = GrpcToRest.convert_points_selector(request.points)
         self._qdrant.delete(request.collection_name, points, wait=request.wait)
-        return messages.PointsOperationResponse(result=_DONE)
+        return self._done()
 
     def SetPayload(self, request: Any, context: Any) -> Any:
         points = GrpcToRest.convert_points_selector(request.points_selector)
         assert isinstance(points, models.FilterSelector)
         payload = grpc_to_payload(request.payload)
         self._qdrant.set_payload(request.collection_name, payload, points.filter, wait=request.wait)
-        return messages.PointsOperationResponse(result=_DONE)
+        return self._done()
 
     def Get(self, request: Any, context: Any) -> Any:
         records = self._qdrant.retrieve(

@@ -151,6 +151,24 @@ def test_while_the_server_is_gone_calls_say_so_and_then_go_on(
     gallery.close()
 
 
+def test_a_change_that_the_server_stopped_waiting_for_is_not_acknowledged(
+    empty_redis: RedisServer, qdrant: QdrantOverGrpc
+) -> None:
+    gallery = opened(empty_redis, qdrant.url)
+    enrolled(gallery, new(1))
+    for status in (messages.UpdateStatus.WaitTimeout, messages.UpdateStatus.Acknowledged):
+        qdrant.status = status
+        with pytest.raises(StoreUnavailableError, match="not carried out"):
+            gallery.add([new(2)])
+    with pytest.raises(StoreUnavailableError, match="not carried out"):
+        gallery.delete("e1")
+    qdrant.status = messages.UpdateStatus.Completed
+    assert ids(gallery.list().entries) == []
+    gallery.upkeep()
+    assert gallery.verify().unfinished == []
+    gallery.close()
+
+
 def test_a_gallery_lives_on_a_real_server(empty_redis: RedisServer) -> None:
     """MPANET_TEST_QDRANT_URL names a server; each run leaves a collection there."""
     url = os.environ.get("MPANET_TEST_QDRANT_URL")
