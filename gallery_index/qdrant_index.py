@@ -294,7 +294,7 @@ def collection_of(identity: GalleryIdentity) -> str:
 
 
 def _margin(query: NDArray[np.float32]) -> float:
-    """How far a similarity may exceed Qdrant's score.
+    """How far a similarity may lie from Qdrant's score.
 
     Qdrant rounds the query to the vectors' fp16 and sums in float32, but on ARM in 32 lanes of fp16
     (qdrant/qdrant, lib/segment/src/spaces/metric_f16/cpp/neon.c), which loses small products: up to

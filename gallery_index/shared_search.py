@@ -17,6 +17,7 @@ from gallery_index.shared_records import SharedRecords
 
 _ANY = EntryFilter()
 _ROWS_AT_ONCE = 1024
+_RECORDS_AT_ONCE = 64
 _GROWTH = 4
 
 
@@ -29,6 +30,7 @@ class Sighting:
         index: QdrantIndex,
         query: NDArray[np.float32],
         filter: EntryFilter,
+        ask: Ask,
     ) -> None:
         self.entries: dict[int, GalleryEntry] = {}
         self.damaged: set[int] = set()
@@ -36,29 +38,61 @@ class Sighting:
         self._index = index
         self._query = query
         self._filter = filter
+        self._ask = ask
         self._stale = records.stale()
         self._vectors: dict[int, tuple[NDArray[np.float16], bool]] = {}
 
     def find(self, n: int) -> Candidates:
-        """Return up to `n` entries that match by their records, the most similar first."""
+        """Return the entries among `n` that could belong to the answer, the most similar first.
+
+        Qdrant's estimates are right to their margin on both sides, so most of what it offers need
+        not be fetched: neither its records nor its vectors.
+        """
         while True:
             offered = self._index.candidates(self._query, n, self._filter, self._stale)
-            rows = offered.rows.tolist()
-            self._read([row for row in rows if row not in self.entries])
-            kept = [place for place, row in enumerate(rows) if row in self.entries]
-            is_all = offered.total <= len(rows)
+            kept, rest_is_out = self._kept(offered)
+            is_all = rest_is_out or offered.total <= len(offered.rows)
             if kept or is_all:
                 break
             n *= _GROWTH
         return Candidates(
             rows=offered.rows[kept],
             estimates=offered.estimates[kept],
-            persons=np.array(
-                [person_number(self.entries[rows[place]].person_id) for place in kept], np.int64
-            ),
+            persons=self._persons(offered.rows[kept]),
             total=len(kept) if is_all else len(kept) + 1,
             margin=offered.margin,
         )
+
+    def _kept(self, offered: Candidates) -> tuple[list[int], bool]:
+        """Return the places of live entries that match, down to the bar; whether that was met."""
+        kept: list[int] = []
+        bar = -np.inf
+        for start in range(0, len(offered.rows), _RECORDS_AT_ONCE):
+            places = range(start, min(start + _RECORDS_AT_ONCE, len(offered.rows)))
+            if offered.estimates[start] < bar:
+                break
+            rows = offered.rows[places].tolist()
+            self._read([row for row in rows if row not in self.entries])
+            kept += [place for place, row in zip(places, rows, strict=True) if row in self.entries]
+            bar = self._bar(offered, kept)
+        reachable = [place for place in kept if offered.estimates[place] >= bar]
+        return reachable, len(offered.rows) > 0 and bool(offered.estimates[-1] < bar)
+
+    def _bar(self, offered: Candidates, kept: list[int]) -> float:
+        """The least estimate with which an entry could belong to the answer."""
+        persons = self._persons(offered.rows[kept])
+        firsts = np.ones(len(kept), np.bool_)
+        if self._ask.group_by == "person":
+            firsts[:] = persons < 0
+            firsts[np.unique(persons, return_index=True)[1]] = True
+        best = offered.estimates[kept][firsts]
+        if len(best) < self._ask.top_k:
+            return -np.inf
+        return float(best[self._ask.top_k - 1]) - 2 * offered.margin
+
+    def _persons(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        persons = [person_number(self.entries[row].person_id) for row in rows.tolist()]
+        return np.array(persons, np.int64)
 
     def vectors(self, rows: NDArray[np.int64]) -> StoredVectors:
         """Return the vectors of rows; each travels once."""
@@ -96,7 +130,7 @@ def nearest(
     ask: Ask,
 ) -> tuple[list[Found], Sighting]:
     """Return the best entries for a query (D,) of length one, best first, and what was read."""
-    sighting = Sighting(records, index, query, filter)
+    sighting = Sighting(records, index, query, filter, ask)
     found, _ = exact_search(query, ask, find=sighting.find, read_vectors=sighting.vectors)
     return found, sighting
 

@@ -118,7 +118,8 @@ def test_of_a_large_gallery_few_vectors_travel_for_a_query(
     enrolled(gallery, *[new(seed, embedding=vector(seed, dim)) for seed in range(400)])
     sent = qdrant.sent_bytes
     assert ids(gallery.search(vector(3, dim), top_k=10))[0] == "e3"
-    assert qdrant.sent_bytes - sent < 90 * 4 * dim
+    vectors = (qdrant.sent_bytes - sent) / (4 * dim)
+    assert 10 <= vectors < 40  # made-up vectors are all about as far away
     gallery.close()
 
 
