@@ -18,6 +18,7 @@ from gallery_index.shared_records import SharedRecords
 _ANY = EntryFilter()
 _ROWS_AT_ONCE = 1024
 _RECORDS_AT_ONCE = 64
+_SPARE = 44
 _GROWTH = 4
 
 
@@ -45,16 +46,17 @@ class Sighting:
     def find(self, n: int) -> Candidates:
         """Return the entries among `n` that could belong to the answer, the most similar first.
 
-        Qdrant's estimates are right to their margin on both sides, so most of what it offers need
-        not be fetched: neither its records nor its vectors.
+        Qdrant's estimates are right to their margin on both sides, so it is asked for few at first
+        (each costs it reads from its disks), and of these only what could belong is fetched.
         """
+        limit = min(n, 2 * self._ask.top_k + _SPARE)
         while True:
-            offered = self._index.candidates(self._query, n, self._filter, self._stale)
+            offered = self._index.candidates(self._query, limit, self._filter, self._stale)
             kept, rest_is_out = self._kept(offered)
             is_all = rest_is_out or offered.total <= len(offered.rows)
-            if kept or is_all:
+            if is_all or (kept and limit >= n):
                 break
-            n *= _GROWTH
+            limit *= _GROWTH
         return Candidates(
             rows=offered.rows[kept],
             estimates=offered.estimates[kept],
