@@ -12,6 +12,7 @@ import builtins
 import hashlib
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -306,11 +307,9 @@ class SharedGallery:
     def stats(self) -> GalleryStats:
         """Return counts, durability and readiness; asks every part whether it answers."""
         index = self._index.stats()
-        try:
+        ready = self._records.ready() and index.ready and self._crops.ready()
+        with suppress(StoreUnavailableError):
             self._counts = self._records.counts()
-            ready = index.ready and self._crops.ready()
-        except StoreUnavailableError:
-            ready = False
         return GalleryStats(
             entries=self._counts.entries,
             persons=self._counts.persons,

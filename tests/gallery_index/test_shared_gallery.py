@@ -1,5 +1,6 @@
 """Several processes on one gallery: races, outages, kills, and what is left of them."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +24,7 @@ from gallery_index.exact_search import Candidates
 from gallery_index.gallery import Gallery
 from gallery_index.records import Added, EntryChanges, EntryFilter
 from gallery_index.shared_gallery import SharedGallery
+from gallery_index.shared_records import ENROLMENT_S
 from tests.gallery_index.places import DIM, MODEL, enrolled, ids, new, vector
 from tests.gallery_index.shared_place import SharedPlace
 from tests.redis_server import RedisServer
@@ -145,9 +147,11 @@ def test_an_enrolment_killed_at_any_step_is_seen_by_nobody_and_cleared_away(
             gallery.add([new(1)])
     assert found(other) == []
     other._upkeep.once()
-    assert other._records._redis.zcard("{mpanet:gallery}:enrolling") == 1  # it has its time
-    assert other._records.take_back(age_s=0) == 1
-    other._upkeep.once()
+    client, enrolling = other._records._redis, "{mpanet:gallery}:enrolling"
+    assert client.zcard(enrolling) == 1  # it has its time
+    client.zadd(enrolling, {"0": time.time() - ENROLMENT_S - 1})
+    other.upkeep()
+    assert client.zcard(enrolling) == 0
     assert kept(place, other) == ([], [])
     (entry,) = enrolled(other, new(1))
     assert entry.row == 1
@@ -263,8 +267,12 @@ def test_after_an_outage_a_redis_that_would_lose_records_is_refused(
     client.config_set("maxmemory-policy", "allkeys-lru")
     with pytest.raises(StoreConfigurationError, match="evict"):
         gallery.add([new(1)])
+    assert not gallery.stats().ready
     client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("appendfsync", "everysec")
     enrolled(gallery, new(1))
+    stats = gallery.stats()
+    assert (stats.ready, stats.durability) == (True, "process-crash")
     client.close()
     place.close()
 
