@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from gallery_index.store import MetadataStore
 from gallery_index.vector_file import VectorFile
 
 _ROWS_A_READ = 256
+_RECORDS_A_READ = 4096
 _ANY = EntryFilter()
 
 
@@ -92,6 +94,11 @@ class BackupSource:
             rows = np.array([entry.row for entry in some], np.int64)
             block = self._vectors.read(rows)
             self.unreadable |= damaged_entries(block, self._table)
+            self.unreadable |= {
+                entry.row: f"the record of entry {entry.entry_id!r} is of model {entry.model_id!r}"
+                for entry in some
+                if entry.model_id != self.identity.model_id
+            }
             for entry, vector in zip(some, block.vectors, strict=True):
                 crop = self._read_crop(entry)
                 if crop is not None and entry.row not in self.unreadable:
@@ -143,7 +150,9 @@ def _records_at_one_commit(store: MetadataStore) -> tuple[EntryTable, StoreHead]
         head = store.head()
         table = EntryTable()
         table.extend(head.next_row)
-        table.put_many(list(store.records()))
+        records = store.records()
+        while some := list(islice(records, _RECORDS_A_READ)):
+            table.put_many(some)
         reached = _catch_up(store, table, head)
         if reached is not None:
             return table, reached

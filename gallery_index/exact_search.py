@@ -21,6 +21,7 @@ from gallery_index.records import GroupBy
 _FIRST_CANDIDATES = 256
 _GROWTH = 8
 _BLOCK = 64
+_CAUTION = 2.0  # of the error that a query has shown, for entries that it has not met
 MOST_SCORED = 4096
 """Entries scored exactly for one query, unless more than a quarter of it are asked for: a set of
 this size is always answered exactly, whatever the first stage."""
@@ -97,6 +98,18 @@ class _Scored:
         self.values = np.concatenate([self.values, values])
         self.estimates = np.concatenate([self.estimates, found.estimates[places]])
 
+    def margin(self, prior: float) -> float:
+        """How far a similarity may exceed its estimate, by what this query has shown so far.
+
+        Estimates fall short the more the nearer an entry is, and the nearest are scored first: what
+        they were short of bounds what the others are. Never more than the first stage says, nor
+        less than a quarter of it.
+        """
+        if not len(self.values):
+            return prior
+        shown = float((self.values - self.estimates).max())
+        return min(prior, max(_CAUTION * shown + self.error, prior / 4))
+
     def best_of_groups(self, ask: Ask) -> NDArray[np.float32]:
         """The best of each person scored; of entries without one, and ungrouped, every value."""
         if ask.group_by == "entry":
@@ -156,17 +169,19 @@ def _score(
     """Score candidates in their order; whether none that was not offered could belong."""
     left = np.flatnonzero(~np.isin(found.rows, scored.rows))
     block = _BLOCK + ask.top_k
-    reach = found.estimates + np.float32(found.margin)
     while len(left):
-        bar = scored.bar(ask)
-        left = left[reach[left] >= bar]
+        reach = found.estimates[left] + np.float32(scored.margin(found.margin))
+        needed = reach >= scored.bar(ask)
         if ask.group_by == "person":
-            left = left[reach[left] >= scored.person_bars(found.persons[left])]
+            needed &= reach >= scored.person_bars(found.persons[left])
+        left = left[needed]
         places, left = left[:block], left[block:]
         if len(places):
             scored.add(found, places, _values(query, found, places, read_vectors))
         block = min(2 * block, 4 * _BLOCK + ask.top_k)
-    return len(reach) == 0 or bool(reach[-1] < scored.bar(ask))
+    if not len(found.rows):
+        return True
+    return bool(found.estimates[-1] + scored.margin(found.margin) < scored.bar(ask))
 
 
 def _values(

@@ -124,6 +124,7 @@ class Gallery:
         crop again is the same entry (`replayed`).
         Raises, for the whole call: StorageFullError, StoreUnavailableError.
         """
+        self._care.keep_up()
         return self._adds.submit([self._prepare(entry) for entry in entries])
 
     def _enrol(
@@ -321,12 +322,14 @@ class Gallery:
         mended = self._care.mend()
         self._care.train_anew()
         self._care.measure_recall()
-        self._care.snapshot()
+        self._care.snapshot(kept=1)
         return mended
 
     def stats(self) -> GalleryStats:
         """Return counts, durability and readiness; asks the store whether it answers."""
         identity, memory = self._files.identity, self._memory
+        self._check_open()
+        ready = self._files.store.ready()  # may wait: outside the lock
         with self._reading():
             table, stage = self._index.table, self._index.stage
             return GalleryStats(
@@ -336,7 +339,7 @@ class Gallery:
                 store=self._files.store.kind,
                 durability=self._files.store.durability(),
                 index_kind=stage.kind,
-                ready=self._files.store.ready(),
+                ready=ready,
                 model_id=identity.model_id,
                 embedding_dim=identity.embedding_dim,
                 damaged_rows=len(self._index.damaged),
@@ -357,6 +360,7 @@ class Gallery:
         """Write a snapshot if one is due and release the directory; again: does nothing."""
         if self._closed:
             return
+        self._care.stop()
         if self._upkeep is not None:
             self._upkeep.stop()
         try:

@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.errors import GalleryError, StoreUnavailableError
+from gallery_index.errors import GalleryCorruptError, GalleryError, StoreUnavailableError
 from gallery_index.first_stage import FirstStage
 from gallery_index.local_index import (
     add_at,
@@ -29,11 +29,12 @@ from gallery_index.quantizers import ExactFp16, Quantizer
 from gallery_index.recall_measure import measured
 from gallery_index.recall_record import Recall
 from gallery_index.recovery import GalleryMemory
-from gallery_index.snapshots import QUANTIZER, RECALL, begin_snapshot
+from gallery_index.snapshots import KEPT, QUANTIZER, RECALL, begin_snapshot
 from gallery_index.upkeep import UpkeepPolicy
 
 _LOG = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 256
+_OVERGROWN = 2  # times the size from which a compressed first stage is due
 
 Writing = Callable[[], AbstractContextManager[None]]
 
@@ -53,23 +54,46 @@ class IndexCare:
         self._policy = policy
         self._writing = writing
         self._shaping = Lock()
+        self._keeping_up = Lock()
+        self._stopping = Event()
+        self._worked_since = 0.0
         self.erasing = Lock()
+
+    def stop(self) -> None:
+        """End training and measuring at their next block of rows, for good."""
+        self._stopping.set()
 
     def run_due(self) -> None:
         """Do what is due. Raises: GalleryError for what could not be done."""
         if self._training_is_due():
             self.train_anew()
         if self._recall_is_due():
-            self.reach_recall()
+            self.reach_recall(gently=True)
         if self._compaction_is_due():
             self.compact()
         if self._snapshot_is_due():
             self.snapshot()
 
-    def snapshot(self) -> None:
+    def keep_up(self) -> None:
+        """Train before more is added, where vectors have come faster than upkeep.
+
+        Until then each is held whole in memory.
+        """
+        if not (self._training_is_due() and self._is_overgrown()):
+            return
+        with self._keeping_up:
+            if self._training_is_due():
+                try:
+                    self.train_anew()
+                except GalleryCorruptError as error:
+                    self._memory.stays_exact = True
+                    _LOG.error("the first stage stays exact, in memory: %s", error)
+
+    def snapshot(self, kept: int = KEPT) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.
 
-        Writes wait while the columns are written, erasures for all of it, searches never.
+        Writes wait while the columns are written, erasures for all of it, searches never. Of the
+        snapshots `kept` stay.
         Raises: StorageFullError, StoreUnavailableError.
         """
         with self.erasing:
@@ -86,16 +110,25 @@ class IndexCare:
                 }
                 writer = begin_snapshot(self._files.snapshots, head, sections)
             try:
-                writer.add_codes(count, stage.quantizer.code_size, stage.codes)
+                writer.add_codes(count, stage.quantizer.code_size, self._codes_of(stage))
                 writer.finish()
             except GalleryError:
                 writer.abandon()
                 raise
             self._memory.snapshot_head, self._memory.reshaped = head, False
             self._memory.snapshot_at = time.time()
-            oldest = self._files.snapshots.let_go()
+            oldest = self._files.snapshots.let_go(kept)
         with suppress(StoreUnavailableError), self._writing():
             self._files.store.forget_history(oldest)
+
+    def _codes_of(self, stage: FirstStage) -> Callable[[int, int], NDArray[np.uint8]]:
+        """Return a way to copy codes while others write: they move as the first stage grows."""
+
+        def codes(start: int, stop: int) -> NDArray[np.uint8]:
+            with self._memory.index.view.reading():
+                return stage.codes(start, stop)
+
+        return codes
 
     def compact(self) -> None:
         """Drop the places of erased entries from memory."""
@@ -133,10 +166,13 @@ class IndexCare:
                 self._memory.recall = Recall()
         _LOG.info("first stage %s over %d entries", quantizer.kind, len(index.table))
 
-    def reach_recall(self) -> None:
-        """Measure recall@10; below the target, build the first stage finer and measure again."""
+    def reach_recall(self, *, gently: bool = False) -> None:
+        """Measure recall@10; below the target, build the first stage finer and measure again.
+
+        `gently` leaves half of a core's time to others while measuring.
+        """
         while True:
-            recall = self.measure_recall()
+            recall = self.measure_recall(gently=gently)
             assert recall.value is not None
             _LOG.info("recall@10 %.4f over %d entries", recall.value, recall.entries)
             if recall.value >= self._policy.recall_target:
@@ -148,10 +184,12 @@ class IndexCare:
             self._memory.stays_exact = isinstance(quantizer, ExactFp16)
             self.train(quantizer)
 
-    def measure_recall(self) -> Recall:
+    def measure_recall(self, *, gently: bool = False) -> Recall:
         """Measure recall@10 against exact search on a sample of the entries."""
+        on_block = self._rest if gently else self._check_going_on
+        self._worked_since = time.monotonic()
         with self._shaping:
-            recall = measured(self._memory.index)
+            recall = measured(self._memory.index, on_block)
             self._memory.recall = recall
         return recall
 
@@ -185,6 +223,7 @@ class IndexCare:
 
     def _codes(self, quantizer: Quantizer, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the codes of rows; those erased meanwhile are to be erased by the caller."""
+        self._check_going_on()
         block = self._files.vectors.read(rows)
         if block.damage:
             index = self._memory.index
@@ -193,6 +232,16 @@ class IndexCare:
             if problems:
                 raise unreadable(self._files.vectors, problems, len(rows))
         return quantizer.encode(block.vectors)
+
+    def _rest(self) -> None:
+        """Wait as long as the work since the last rest took."""
+        self._stopping.wait(time.monotonic() - self._worked_since)
+        self._check_going_on()
+        self._worked_since = time.monotonic()
+
+    def _check_going_on(self) -> None:
+        if self._stopping.is_set():
+            raise GalleryError("the gallery is being closed")
 
     def _sample(self) -> NDArray[np.float16]:
         index = self._memory.index
@@ -206,6 +255,9 @@ class IndexCare:
             and len(index.table) >= self._policy.exact_below
             and not self._memory.stays_exact
         )
+
+    def _is_overgrown(self) -> bool:
+        return len(self._memory.index.table) >= _OVERGROWN * self._policy.exact_below
 
     def _recall_is_due(self) -> bool:
         recall, entries = self._memory.recall, len(self._memory.index.table)

@@ -75,9 +75,17 @@ class LocalIndex:
         with self.view.writing():
             self.stage = stage
 
-    def candidates(self, query: NDArray[np.float32], n: int, filter: EntryFilter) -> Candidates:
-        """Return up to `n` entries that match, the most similar first by their codes."""
+    def candidates(
+        self, query: NDArray[np.float32], n: int, filter: EntryFilter, *, before: int | None = None
+    ) -> Candidates:
+        """Return up to `n` entries that match, the most similar first by their codes.
+
+        `before` leaves out the positions from there on.
+        """
         mask = self.table.mask(filter)
+        if before is not None and before < self.table.positions:
+            mask = np.ones(self.table.positions, np.bool_) if mask is None else mask
+            mask[before:] = False
         total = self.table.positions if mask is None else int(np.count_nonzero(mask))
         positions, estimates = self.stage.candidates(query, min(n, total), mask)
         return Candidates(

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.blas_threads import one_blas_thread
 from gallery_index.quantizers import (
     ExactFp16,
     HadamardRaBitQ,
@@ -21,8 +22,8 @@ from gallery_index.quantizers import (
 
 EXACT_BELOW: Final = 4096
 SAMPLE_ROWS: Final = 2048
-LADDER: Final = (64, 128, 256, 512, 1024)
-_SHARE = 0.3  # a margin is small that is at most this part of the similarities' spread
+LADDER: Final = (128, 256, 512, 1024)
+_SHARE = 0.8  # a margin is small that is at most this part of the similarities' spread
 _TAIL = 1e-4  # pairs that may exceed the margin
 _NEIGHBOURS = 10
 _CAUTION = 1.25  # for people who are not in the sample
@@ -30,6 +31,7 @@ _FEW_ROWS = 64  # held-out rows below which no tail can be measured
 _HEADROOM = 1.25  # of a coordinate's range over what the sample shows
 
 
+@one_blas_thread()
 def choose(sample: NDArray[np.float16], entries: int, exact_below: int = EXACT_BELOW) -> Quantizer:
     """Return the cheapest quantizer that describes a gallery of `entries` like the sample (n, D).
 
@@ -49,6 +51,7 @@ def choose(sample: NDArray[np.float16], entries: int, exact_below: int = EXACT_B
     return trial.rotated()
 
 
+@one_blas_thread()
 def finer(quantizer: Quantizer, sample: NDArray[np.float16]) -> Quantizer | None:
     """Return the next rung: more dimensions, then a bit each at full dimension, then exact."""
     if isinstance(quantizer, ExactFp16):

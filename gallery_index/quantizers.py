@@ -13,6 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.blas_threads import one_blas_thread
 from gallery_index.half_precision import rounding_error
 
 Vectors = NDArray[np.float32]
@@ -100,6 +101,7 @@ class PcaInt8:
     def encode(self, vectors: NDArray[np.float16]) -> NDArray[np.uint8]:
         return _by_block(vectors, self.code_size, self._encode_block)
 
+    @one_blas_thread()
     def _encode_block(self, vectors: Vectors) -> NDArray[np.uint8]:
         units = np.rint(vectors @ self.basis.T / self.step)
         codes: NDArray[np.uint8] = (np.clip(units, -127, 127) + 128).astype(np.uint8)
@@ -108,6 +110,7 @@ class PcaInt8:
     def decode(self, codes: NDArray[np.uint8]) -> Vectors:
         return (codes.astype(np.float32) - 128) * self.step
 
+    @one_blas_thread()
     def prepare(self, queries: Vectors) -> Vectors:
         return np.ascontiguousarray(queries @ self.basis.T * self.step)
 
@@ -115,6 +118,7 @@ class PcaInt8:
         residual, rounding = self.error_scales(query[None])
         return float(self.reach * residual[0] + rounding[0])
 
+    @one_blas_thread()
     def error_scales(self, queries: Vectors) -> tuple[Vectors, Vectors]:
         """Return each query's residual norm, and four deviations of what the bytes round off."""
         within = queries @ self.basis.T

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.blas_threads import one_blas_thread
 from gallery_index.exact_search import Ask
 from gallery_index.records import Match
 from gallery_index.reranking import rerank
@@ -47,6 +48,7 @@ def reranked(
     return list(islice(_asked(matches, ask), ask.top_k))
 
 
+@one_blas_thread()
 def order_around(
     similarities: NDArray[np.float32], vectors: NDArray[np.floating]
 ) -> NDArray[np.intp]:

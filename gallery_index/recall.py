@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.blas_threads import one_blas_thread
+
 Block = tuple[NDArray[np.int64], NDArray[np.float16]]  # positions (n,), their vectors (n, D)
 
 
@@ -66,6 +68,7 @@ def draw_probes(
     ]
 
 
+@one_blas_thread()
 def measure_recall(
     probes: list[Probe],
     blocks: Iterable[Block],

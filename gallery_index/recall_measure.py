@@ -1,6 +1,6 @@
 """The recall of a local index, on its own entries: which ask, and what they are answered."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,11 +17,15 @@ PROBES = 64
 _GROUPS = ("visible", "infrared")
 
 
-def measured(index: LocalIndex) -> Recall:
+def _ignore() -> None:
+    """Go on."""
+
+
+def measured(index: LocalIndex, on_block: Callable[[], None] = _ignore) -> Recall:
     """Return the recall@10 of searches for a sample of entries, half of them across modalities.
 
     Reads every vector once; searches and writes go on, compaction must not. Entries that come or go
-    meanwhile are not held against it.
+    meanwhile are not held against it. `on_block` may end it by an error.
     """
     with index.view.reading():
         positions = live_positions(index.table)
@@ -33,8 +37,8 @@ def measured(index: LocalIndex) -> Recall:
     probes = _probes(index, positions, groups)
     value = measure_recall(
         probes,
-        _sound_blocks(index, positions, rows),
-        lambda probe, k: _answer(index, probe, k),
+        _sound_blocks(index, positions, rows, on_block),
+        lambda probe, k: _answer(index, probe, k, len(groups)),
         groups=groups,
         k=DEPTH,
     )
@@ -52,22 +56,26 @@ def _probes(
     return draw_probes(stored.values[stored.sound], groups[chosen[stored.sound]])
 
 
-def _answer(index: LocalIndex, probe: Probe, k: int) -> NDArray[np.int64]:
+def _answer(index: LocalIndex, probe: Probe, k: int, known: int) -> NDArray[np.int64]:
     filter = EntryFilter(modality=None if probe.group is None else _GROUPS[probe.group])
     with index.view.reading():
         found, _ = exact_search(
             probe.vector,
             Ask(k, "entry", None),
-            find=lambda n: index.candidates(probe.vector, n, filter),
+            find=lambda n: index.candidates(probe.vector, n, filter, before=known),
             read_vectors=index.vectors,
         )
         return index.table.positions_of(np.array([hit.row for hit in found], np.int64))
 
 
 def _sound_blocks(
-    index: LocalIndex, positions: NDArray[np.int64], rows: NDArray[np.int64]
+    index: LocalIndex,
+    positions: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    on_block: Callable[[], None],
 ) -> Iterator[Block]:
     for start in range(0, len(rows), 256):
+        on_block()
         block = index.file.read(rows[start : start + 256])
         sound = np.ones(len(block.rows), np.bool_)
         sound[list(block.damage)] = False

@@ -31,7 +31,7 @@ class UpkeepPolicy:
     dead_share: float = 0.25
     dead_places: int = 1024
     recall_target: float = 0.99
-    recall_growth: float = 1.5
+    recall_growth: float = 2.0
     retention_days: int | None = None
     every_s: float = 1.0
 
@@ -61,3 +61,5 @@ class UpkeepThread:
                 if str(error) != said:
                     _LOG.error("upkeep: %s", error)
                 said = str(error)
+            except Exception:  # the edge of this thread: without it the gallery decays unseen
+                _LOG.exception("upkeep broke down")

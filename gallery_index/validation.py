@@ -166,7 +166,8 @@ def normalised(vector: NDArray[np.float32], dim: int, name: str) -> NDArray[np.f
             f"{name}: expected {dim} dimensions, got an array of shape {vector.shape}"
         )
     wide = vector.astype(np.float64)
-    length = float(np.linalg.norm(wide))
+    # Not `linalg.norm`: BLAS splits even one vector over threads that wait for one another.
+    length = math.sqrt(float((wide * wide).sum()))
     if not math.isfinite(length) or length == 0.0:
         raise InvalidEntryError(f"{name}: expected a finite vector with a length, got {length}")
     return (wide / length).astype(np.float32)

@@ -53,7 +53,7 @@ class Writer:
             else:
                 self._abandon(transaction)
         if self._memory.pending:
-            self._finish_erasures(scrub=True)
+            self._finish_erasures(scrub=True, again=True)
 
     def enrol(self, prepared: Sequence[PreparedEntry]) -> list[GalleryEntry]:
         """Store new entries in one group commit.
@@ -105,11 +105,11 @@ class Writer:
             crops = self._finish_erasures(scrub=scrub)
         return Erased(vectors=len(entries), crops=crops)
 
-    def _finish_erasures(self, *, scrub: bool) -> int:
+    def _finish_erasures(self, *, scrub: bool, again: bool = False) -> int:
         """Carry out committed erasures, and only then note that they are."""
         rows = sorted(self._memory.pending)
         table = self._memory.index.table
-        crops = erase_in_files(self._files, rows, scrub=scrub)
+        crops = erase_in_files(self._files, rows, scrub=scrub, again=again)
         transaction = Transaction(table.rows, len(table), erased_rows=rows)
         self._commit(transaction)
         self._apply(transaction)

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpanet import shared_gallery_actions
+from mpanet.commands.serve import DEMO_MODEL, demo_model_directory
 from mpanet.errors import CommandError, reported
 from mpanet.progress_bar import progress_bar
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from gallery_index.records import VerificationReport
 
 
@@ -35,6 +39,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help="where the records are, if in Redis (or MPANET_REDIS_URL)",
         )
         action.add_argument("--json", action="store_true", help="print the report as JSON")
+        if name == "rebuild":
+            action.add_argument(
+                "--model",
+                type=Path,
+                metavar="DIR",
+                help="the gallery's model: embeds damaged rows anew from their crops",
+            )
         if name == "backup":
             action.add_argument(
                 "--out", type=Path, required=True, metavar="DIR", help="a new directory for it"
@@ -88,7 +99,29 @@ def _print_report(report: "VerificationReport") -> None:
         print(f"unfinished (the next start puts it in order): {text}")
     for text in report.problems:
         print(f"damaged: {text}")
+    if report.recall_at_10 is not None:
+        print(f"recall@10 against exact search: {report.recall_at_10:.4f}")
     print("sound" if report.ok else f"{len(report.problems)} problems")
+
+
+def _embed_damaged(args: argparse.Namespace, model_id: str) -> int:
+    from gallery_index.mending import mend_directory
+    from model.encoder import Encoder
+    from model.errors import ModelError
+    from model.preprocessing import read_image
+
+    model = demo_model_directory() if args.model == Path(DEMO_MODEL) else args.model
+    with reported(ModelError), Encoder.open(model) as encoder:
+        if encoder.model_id != model_id:
+            raise CommandError(
+                f"--model: {args.model} is {encoder.model_id}, the gallery is of {model_id}"
+            )
+
+        def embed(crop: bytes) -> "NDArray[np.float32]":
+            embedded = encoder.encode(encoder.prepare(read_image(crop))[None])
+            return embedded.embedding.reshape(-1)
+
+        return mend_directory(args.data, embed, redis_url=args.redis_url)
 
 
 def _rebuild(args: argparse.Namespace) -> int:
@@ -98,6 +131,7 @@ def _rebuild(args: argparse.Namespace) -> int:
 
     with reported(GalleryError), reported(GalleryCorruptError, exit_code=1):
         identity = read_identity(args.data)
+        embedded = _embed_damaged(args, identity.model_id) if args.model else 0
         gallery = Gallery.open(
             args.data,
             model_id=identity.model_id,
@@ -105,7 +139,7 @@ def _rebuild(args: argparse.Namespace) -> int:
             redis_url=args.redis_url,
         )
         try:
-            mended, entries = gallery.rebuild(), len(gallery)
+            mended, entries = embedded + gallery.rebuild(), len(gallery)
         finally:
             gallery.close()
     if args.json:

@@ -1,6 +1,7 @@
 """A backup of a gallery that goes on working, and what a restored one answers."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -16,11 +17,13 @@ from gallery_index.errors import (
     GalleryLockedError,
     GalleryMismatchError,
     StorageFullError,
+    StoreUnavailableError,
 )
 from gallery_index.gallery import Gallery
 from gallery_index.record_reader import RecordReader
 from gallery_index.records import EntryChanges, EntryFilter, GalleryEntry
 from gallery_index.restore import restore
+from gallery_index.store import Transaction
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 from tests.gallery_index.test_full_disk import file_size_limit, fill_at
 from tests.redis_server import RedisServer
@@ -269,6 +272,16 @@ def test_what_is_damaged_is_named_and_there_is_no_backup(
     assert not list(directory.glob("backup*"))
 
 
+def test_a_record_of_another_model_is_damage(place: Place, directory: Path) -> None:
+    gallery = filled(place)
+    store = gallery._files.store
+    foreign = replace(gallery.get("e3"), model_id="model-b")
+    store.commit(Transaction(store.last_head.next_row, store.last_head.entries, put=[foreign]))
+    with pytest.raises(GalleryCorruptError, match="'e3' is of model 'model-b'"):
+        backed_up(place, directory / "backup")
+    assert not list(directory.glob("backup*"))
+
+
 @pytest.mark.parametrize("what", ["missing crop", "changed crop", "changed vector"])
 def test_what_is_damaged_and_then_deleted_is_left_out(
     place: Place,
@@ -307,6 +320,22 @@ def test_a_store_that_comes_back_older_ends_the_backup(
         backed_up(place, directory / "backup", go_back)
     assert not list(directory.glob("backup*"))
     client.close()
+    place.close()
+
+
+def test_a_store_that_goes_away_ends_the_backup(own_redis: RedisServer, directory: Path) -> None:
+    place = Place(directory / "gallery", own_redis.url)
+    filled(place)
+
+    def kill(done: int, total: int) -> None:
+        if done == 4:
+            own_redis.kill()
+
+    with pytest.raises(StoreUnavailableError, match="Redis at"):
+        backed_up(place, directory / "backup", kill)
+    assert not list(directory.glob("backup*"))
+    own_redis.start()
+    assert backed_up(place, directory / "backup").entries == 9
     place.close()
 
 

@@ -14,6 +14,7 @@ from gallery_index.errors import (
     GalleryCorruptError,
     GalleryMismatchError,
     StorageFullError,
+    StoreUnavailableError,
 )
 from gallery_index.opening import RESTORING
 from gallery_index.records import EntryFilter
@@ -182,6 +183,25 @@ def test_killed_again_and_again_it_comes_to_its_end(place: Place, backup: Path) 
     for step in range(60):
         if not killed_at(backup, place, step):
             break
+    assert is_whole(place)
+
+
+def test_a_redis_that_goes_away_is_filled_up_later(
+    own_redis: RedisServer, directory: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(directory / "restored", own_redis.url)
+    monkeypatch.setattr("gallery_index.restore._RECORDS_A_COMMIT", 2)
+
+    def kill(done: int, total: int) -> None:
+        if done == len(NAMES) + 2:  # every file is written, and the first two records
+            own_redis.kill()
+
+    with pytest.raises(StoreUnavailableError):
+        restore(backup, place.directory, redis_url=place.redis_url, on_progress=kill)
+    own_redis.start()
+    with pytest.raises(GalleryMismatchError, match="unfinished restore"):
+        place.open()
+    restore(backup, place.directory, redis_url=place.redis_url)
     assert is_whole(place)
 
 
