@@ -153,7 +153,7 @@ class Gallery:
         entry = self._find(validation.check_entry_id(entry_id))
         if entry is None:
             return None
-        _check_same(entry, hashlib.sha256(crop).hexdigest(), modality)
+        validation.check_same(entry, hashlib.sha256(crop).hexdigest(), modality)
         return Added(entry, replayed=True)
 
     def get(self, entry_id: str) -> GalleryEntry:
@@ -422,17 +422,7 @@ class Gallery:
     def _acknowledge(self, item: PreparedEntry, *, replayed: bool) -> Added | GalleryError:
         entry = self.get(item.entry_id)
         try:
-            _check_same(entry, item.crop_sha256, item.source.modality)
+            validation.check_same(entry, item.crop_sha256, item.source.modality)
         except EntryConflictError as error:
             return error
         return Added(entry, replayed)
-
-
-def _check_same(entry: GalleryEntry, crop_sha256: str, modality: str) -> None:
-    if entry.crop_sha256 != crop_sha256:
-        raise EntryConflictError(f"entry id {entry.entry_id!r} is taken by another crop")
-    if entry.modality != modality:
-        raise EntryConflictError(
-            f"entry id {entry.entry_id!r} is taken by this crop as {entry.modality},"
-            f" it came as {modality}"
-        )

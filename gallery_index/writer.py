@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from gallery_index.records import GalleryEntry
 from gallery_index.recovery import GalleryMemory, erase_in_files
 from gallery_index.search_index import Change, Erase, Operation, Put
 from gallery_index.store import Transaction
-from gallery_index.validation import PreparedEntry
+from gallery_index.validation import PreparedEntry, entries_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class Writer:
         doubt until the store answers again.
         """
         table = self._memory.index.table
-        entries = self._entries(prepared)
+        entries = entries_of(prepared, table.rows, self._files.identity.model_id)
         transaction = Transaction(
             next_row=table.rows + len(entries), entries=len(table) + len(entries), put=entries
         )
@@ -115,26 +114,6 @@ class Writer:
         self._commit(transaction)
         self._apply(transaction)
         return crops
-
-    def _entries(self, prepared: Sequence[PreparedEntry]) -> list[GalleryEntry]:
-        now = datetime.now(UTC)
-        first_row = self._memory.index.table.rows
-        return [
-            GalleryEntry(
-                entry_id=item.entry_id,
-                person_id=item.source.person_id,
-                camera_id=item.source.camera_id,
-                modality=item.source.modality,
-                captured_at=item.captured_at,
-                attributes=item.source.attributes,
-                model_id=self._files.identity.model_id,
-                crop_sha256=item.crop_sha256,
-                media_type=item.source.media_type,
-                enrolled_at=now,
-                row=first_row + place,
-            )
-            for place, item in enumerate(prepared)
-        ]
 
     def _commit(self, transaction: Transaction) -> None:
         try:
