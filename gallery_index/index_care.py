@@ -29,7 +29,7 @@ from gallery_index.quantizers import ExactFp16, Quantizer
 from gallery_index.recall_measure import measured
 from gallery_index.recall_record import Recall
 from gallery_index.recovery import GalleryMemory
-from gallery_index.snapshots import QUANTIZER, RECALL, begin_snapshot
+from gallery_index.snapshots import KEPT, QUANTIZER, RECALL, begin_snapshot
 from gallery_index.upkeep import UpkeepPolicy
 
 _LOG = logging.getLogger(__name__)
@@ -89,10 +89,11 @@ class IndexCare:
                     self._memory.stays_exact = True
                     _LOG.error("the first stage stays exact, in memory: %s", error)
 
-    def snapshot(self) -> None:
+    def snapshot(self, kept: int = KEPT) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.
 
-        Writes wait while the columns are written, erasures for all of it, searches never.
+        Writes wait while the columns are written, erasures for all of it, searches never. Of the
+        snapshots `kept` stay.
         Raises: StorageFullError, StoreUnavailableError.
         """
         with self.erasing:
@@ -108,23 +109,26 @@ class IndexCare:
                     RECALL: self._memory.recall.packed(),
                 }
                 writer = begin_snapshot(self._files.snapshots, head, sections)
-
-            def codes(start: int, stop: int) -> NDArray[np.uint8]:
-                # Codes move in memory when more are added.
-                with index.view.reading():
-                    return stage.codes(start, stop)
-
             try:
-                writer.add_codes(count, stage.quantizer.code_size, codes)
+                writer.add_codes(count, stage.quantizer.code_size, self._codes_of(stage))
                 writer.finish()
             except BaseException:
                 writer.abandon()
                 raise
             self._memory.snapshot_head, self._memory.reshaped = head, False
             self._memory.snapshot_at = time.time()
-            oldest = self._files.snapshots.let_go()
+            oldest = self._files.snapshots.let_go(kept)
         with suppress(StoreUnavailableError), self._writing():
             self._files.store.forget_history(oldest)
+
+    def _codes_of(self, stage: FirstStage) -> Callable[[int, int], NDArray[np.uint8]]:
+        """Return a way to copy codes while others write: they move as the first stage grows."""
+
+        def codes(start: int, stop: int) -> NDArray[np.uint8]:
+            with self._memory.index.view.reading():
+                return stage.codes(start, stop)
+
+        return codes
 
     def compact(self) -> None:
         """Drop the places of erased entries from memory."""

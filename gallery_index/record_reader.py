@@ -54,6 +54,7 @@ class RecordReader(ABC):
 
     def changes_since(self, head: StoreHead) -> Changes | None:
         """Return what happened after `head`; None if this store cannot tell."""
+        before = self._read_head()
         # The history first: a row in it is below the `next_row` that is read after it.
         rows = self._rows_changed_since(head)
         if rows is None:
@@ -65,7 +66,7 @@ class RecordReader(ABC):
         put = changed + new
         gone = sorted(set(rows) - {entry.row for entry in put})
         lost = len(earlier) - len(changed)
-        if self._read_head() == current and head.entries - lost + len(new) != current.entries:
+        if self._read_head() == before and head.entries - lost + len(new) != current.entries:
             raise GalleryCorruptError(
                 f"{self.location} has {current.entries} records by its head, but"
                 f" {head.entries} of commit {head.commit}, {len(new)} more and {lost} fewer"

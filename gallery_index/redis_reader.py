@@ -1,34 +1,21 @@
 """Reading the metadata store in a Redis database, also while another process writes to it.
 
-Owns the client, the keys, and what Redis's errors mean here; `redis_store` writes through it.
+Owns the keys; `redis_store` writes to them.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from gallery_index.errors import (
-    GalleryCorruptError,
-    GalleryMismatchError,
-    StorageFullError,
-    StoreConfigurationError,
-    StoreUnavailableError,
-)
+from gallery_index.errors import GalleryCorruptError, GalleryMismatchError
 from gallery_index.record_codec import StoreHead, decode_head, decode_identity, decode_pending
 from gallery_index.record_reader import RecordReader
 from gallery_index.records import GalleryIdentity, StoreKind
+from gallery_index.redis_connection import RedisConnection
 
 _PREFIX = "{mpanet:gallery}"
 IDENTITY, HEAD, ENTRIES, PENDING, COMMITS, CHANGES = (
     f"{_PREFIX}:{name}" for name in ("identity", "head", "entries", "pending", "commits", "changes")
 )
-_LOADING_WAIT_S = 60.0
-_TIMEOUT_S = 3.0
 
 
 class RedisReader(RecordReader):
@@ -44,25 +31,13 @@ class RedisReader(RecordReader):
         Raises: StoreUnavailableError, StoreConfigurationError.
         """
         super().__init__()
-        self._connected_anew = False
+        self._server = RedisConnection(url)
+        self._redis = self._server.client
+        self._reported = self._server.reported
         try:
-            self._redis = redis.Redis.from_url(
-                url,
-                decode_responses=True,
-                socket_timeout=_TIMEOUT_S,
-                socket_connect_timeout=_TIMEOUT_S,
-                health_check_interval=15,
-                retry=Retry(NoBackoff(), 1),
-                redis_connect_func=self._on_connect,
-            )
-        except ValueError as error:
-            raise StoreConfigurationError(f"not a Redis URL: {error}") from error
-        self._location = _describe(self._redis)
-        try:
-            self._wait_until_loaded()
             self._begin()
         except BaseException:
-            self._redis.close()
+            self._server.close()
             raise
 
     @property
@@ -73,7 +48,7 @@ class RedisReader(RecordReader):
     @property
     def location(self) -> str:
         """Where it is, for messages; without a password."""
-        return self._location
+        return self._server.location
 
     def identity(self) -> GalleryIdentity | None:
         """Return whose records these are; None if nobody's yet."""
@@ -87,21 +62,17 @@ class RedisReader(RecordReader):
             found = dict(self._redis.hscan_iter(PENDING, count=1000))
         if damaged := [row for row in found if not row.isdecimal()]:
             raise GalleryCorruptError(
-                f"{self._location} holds a damaged value: a pending erasure of row {damaged[0]!r}"
+                f"{self.location} holds a damaged value: a pending erasure of row {damaged[0]!r}"
             )
         rows = sorted((int(row), value) for row, value in found.items())
         return {row: decode_pending(value, row=row) for row, value in rows}
 
     def close(self) -> None:
         """Close the connections."""
-        self._redis.close()
+        self._server.close()
 
     def _begin(self) -> None:
         """See to it that the server will do."""
-
-    def _on_connect(self, connection: Any) -> None:
-        connection.on_connect()
-        self._connected_anew = True
 
     def _read_head(self) -> StoreHead:
         with self._reported():
@@ -131,45 +102,7 @@ class RedisReader(RecordReader):
         try:
             return sorted(int(row) for row in rows)
         except ValueError as error:
-            raise GalleryCorruptError(f"{self._location} holds a damaged value: {error}") from error
+            raise GalleryCorruptError(f"{self.location} holds a damaged value: {error}") from error
 
     def _lost(self) -> GalleryMismatchError:
-        return GalleryMismatchError(f"{self._location} has lost the records of this gallery")
-
-    def _wait_until_loaded(self) -> None:
-        deadline = time.monotonic() + _LOADING_WAIT_S
-        while True:
-            try:
-                with self._reported():
-                    self._redis.ping()
-                return
-            except StoreUnavailableError as error:
-                if isinstance(error.__cause__, redis.AuthenticationError):
-                    raise StoreConfigurationError(
-                        f"{self._location} refuses us: {error.__cause__}"
-                    ) from error
-                if not isinstance(error.__cause__, redis.BusyLoadingError):
-                    raise
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except redis.ResponseError as error:
-            text = str(error)
-            if "OOM " in text or "No space left" in text:
-                raise StorageFullError(f"{self._location} is full: {text}") from error
-            raise StoreUnavailableError(f"{self._location} refuses: {text}") from error
-        except redis.RedisError as error:
-            raise StoreUnavailableError(f"{self._location} does not answer: {error}") from error
-        except UnicodeDecodeError as error:
-            raise GalleryCorruptError(f"{self._location} holds a damaged value: {error}") from error
-
-
-def _describe(client: Any) -> str:
-    options = client.connection_pool.connection_kwargs
-    place = options.get("path") or f"{options.get('host')}:{options.get('port')}"
-    return f"Redis at {place} (database {options.get('db', 0)})"
+        return GalleryMismatchError(f"{self.location} has lost the records of this gallery")

@@ -8,16 +8,12 @@ operator may change both while we are connected.
 """
 
 import uuid
-from contextlib import suppress
-from typing import Any, cast
-
-import redis
+from typing import cast
 
 from gallery_index.errors import (
     GalleryCorruptError,
     GalleryError,
     GalleryMismatchError,
-    StoreConfigurationError,
     StoreUnavailableError,
 )
 from gallery_index.record_codec import (
@@ -29,6 +25,7 @@ from gallery_index.record_codec import (
     encode_pending,
 )
 from gallery_index.records import Durability, GalleryIdentity
+from gallery_index.redis_connection import REFUSE_UNSAFE
 from gallery_index.redis_reader import (
     CHANGES,
     COMMITS,
@@ -43,22 +40,17 @@ from gallery_index.store import Transaction
 # KEYS: head, entries, pending, commits, changes. ARGV: expected head, new head, its number, its
 # token, then four lists, each with its length before it: new (row, value), changed (row, value),
 # deleted (row, pending value), erased (row). Returns what became of it, and a value:
-# the head that stands; or the row, or the setting, for which nothing was changed.
+# the head that stands; or the row for which nothing was changed.
 # Removals come first: they are allowed on a full server, and so is what follows them.
-_COMMIT = """
+_COMMIT = (
+    """
 local head = redis.call('GET', KEYS[1])
 if not head then return {'lost', ''} end
 if head ~= ARGV[1] then return {'head', head} end
 
-local info = redis.pcall('INFO', 'persistence')
-if type(info) == 'string' and string.find(info, 'aof_enabled:0', 1, true) then
-  return {'unsafe', 'appendonly'}
-end
-info = redis.pcall('INFO', 'memory')
-if type(info) == 'string' and string.find(info, 'maxmemory_policy:allkeys', 1, true) then
-  return {'unsafe', 'maxmemory-policy'}
-end
-
+"""
+    + REFUSE_UNSAFE
+    + """
 local at = 5
 local function list(width)
   local first = at + 1
@@ -94,6 +86,7 @@ each(deleted, note)
 each(deleted, function(row, value) redis.call('HSET', KEYS[3], row, value) end)
 return {'head', ARGV[2]}
 """
+)
 
 # KEYS: identity, head, commits. ARGV: identity, head, its token. Returns the identity that stands.
 _CREATE = """
@@ -136,7 +129,7 @@ class RedisStore(RedisReader):
                 keys=[IDENTITY, HEAD, COMMITS], args=[ours, encode_head(head), head.token]
             )
         if found != ours:
-            raise GalleryMismatchError(f"{self._location} already holds another gallery")
+            raise GalleryMismatchError(f"{self.location} already holds another gallery")
 
     def commit(self, transaction: Transaction) -> None:
         """Apply a transaction, whole; see `MetadataStore.commit`."""
@@ -144,7 +137,7 @@ class RedisStore(RedisReader):
         self._in_doubt = new
         try:
             with self._reported():
-                self._check_anew()
+                self._server.check_anew()
                 found = self._replace_head(new, self._arguments(transaction))
         except StoreUnavailableError:
             raise
@@ -163,7 +156,7 @@ class RedisStore(RedisReader):
         them arrive too late.
         """
         assert self._in_doubt is not None
-        self._durability = self._check_configuration()
+        self._server.check()
         with self._reported():
             found = self._read_head()
             if found != self._in_doubt:
@@ -183,10 +176,7 @@ class RedisStore(RedisReader):
 
     def scrub(self) -> bool:
         """Ask Redis to rewrite its append-only file without what was deleted; it may refuse."""
-        with suppress(redis.RedisError):
-            self._redis.bgrewriteaof()
-            return True
-        return False
+        return self._server.scrub()
 
     def check(self) -> list[str]:
         """Redis checks its files when it loads them; there is nothing to ask it."""
@@ -194,19 +184,14 @@ class RedisStore(RedisReader):
 
     def durability(self) -> Durability:
         """What a commit survives, by the server's `appendfsync` as last read."""
-        return self._durability
+        return self._server.durability
 
     def ready(self) -> bool:
         """Whether the server answers now, and is set up to keep what it is given."""
-        try:
-            self._durability = self._check_configuration()
-        except (StoreUnavailableError, StoreConfigurationError):
-            return False
-        return True
+        return self._server.ready()
 
     def _begin(self) -> None:
-        self._connected_anew = False
-        self._durability = self._check_configuration()
+        self._server.check()
 
     def _replace_head(self, new: StoreHead, arguments: list[str]) -> StoreHead:
         """Run the commit script upon our head; returns the head that stands."""
@@ -217,11 +202,9 @@ class RedisStore(RedisReader):
         )
         if outcome == "lost":
             raise self._lost()
-        if outcome == "unsafe":
-            raise self._evicts() if value == "maxmemory-policy" else self._forgets()
         if outcome == "damaged":
             raise GalleryCorruptError(
-                f"{self._location} holds no record of row {value}, or one before its time:"
+                f"{self.location} holds no record of row {value}, or one before its time:"
                 " it is damaged; check it with `mpanet gallery verify`"
             )
         return decode_head(value)
@@ -255,49 +238,8 @@ class RedisStore(RedisReader):
             raise self._other_writer()
         return stands
 
-    def _check_anew(self) -> None:
-        """Look at the settings again if the server was away since."""
-        if self._connected_anew:
-            self._connected_anew = False
-            self._durability = self._check_configuration()
-
-    def _check_configuration(self) -> Durability:
-        with self._reported():
-            found: dict[str, Any] = self._redis.info()
-            appendfsync = self._appendfsync()
-        if found.get("role", "master") != "master":
-            raise StoreUnavailableError(
-                f"{self._location} is a replica of another server and takes no writes"
-            )
-        if not int(found.get("aof_enabled", 0)):
-            raise self._forgets()
-        if str(found.get("maxmemory_policy", "noeviction")).startswith("allkeys-"):
-            raise self._evicts()
-        if appendfsync is None:
-            return "unknown"
-        return "power-loss" if appendfsync == "always" else "process-crash"
-
-    def _appendfsync(self) -> str | None:
-        try:
-            found = cast("dict[str, str]", self._redis.config_get("appendfsync"))
-        except redis.ResponseError:  # CONFIG is forbidden on managed servers
-            return None
-        return found.get("appendfsync")
-
     def _other_writer(self) -> GalleryMismatchError:
         return GalleryMismatchError(
-            f"{self._location} is not as this process left it: another process writes to it,"
+            f"{self.location} is not as this process left it: another process writes to it,"
             " or it came back with older data"
-        )
-
-    def _forgets(self) -> StoreConfigurationError:
-        return StoreConfigurationError(
-            f"{self._location} keeps nothing over a restart: set appendonly yes"
-            " and appendfsync always"
-        )
-
-    def _evicts(self) -> StoreConfigurationError:
-        return StoreConfigurationError(
-            f"{self._location} may evict records (maxmemory-policy allkeys-...):"
-            " set maxmemory-policy noeviction"
         )

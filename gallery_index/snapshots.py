@@ -1,16 +1,15 @@
 """Snapshots: what memory holds of a gallery, so that an opening need not read it all anew.
 
-`snapshots/<commit>-<token>.data`, then `.json` beside it. The data are the table's columns and the
-first stage's codes, in sections; after them a CRC-32 of each block of 64 KiB, so that an erased
-entry can be overwritten in place and a damaged block of codes costs no more than itself. The
-manifest is written last: which gallery, model and dimension, on which head of the metadata store.
-A snapshot without one was never finished. Two are kept, and may always
-go. Anything that does not agree is refused with a reason; it is never trusted.
+`snapshots/<commit>-<number>.data`, then `.json` beside it: one commit may have several, the last
+counts. The data are the table's columns and the first stage's codes, in sections; after them a
+CRC-32 of each block of 64 KiB, so that an erased entry can be overwritten in place and a damaged
+block of codes costs no more than itself. The manifest is written last: which gallery, model and
+dimension, on which head of the metadata store. A snapshot without one was never finished. Two are
+kept, and may always go. Anything that does not agree is refused with a reason; it is never trusted.
 """
 
 import json
 import os
-import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -88,12 +87,17 @@ class Snapshots:
 
     def begin(self, head: StoreHead) -> "SnapshotWriter":
         """Start a snapshot of what memory is on this head of the store."""
-        name = f"{head.commit:012d}-{uuid.uuid4().hex[:8]}"
-        return SnapshotWriter(self.directory / f"{name}.json", self._identity, head)
+        taken = [
+            number
+            for commit, number in map(_place, self.directory.iterdir())
+            if commit == head.commit
+        ]
+        name = f"{head.commit:012d}-{max(taken, default=0) + 1:06d}.json"
+        return SnapshotWriter(self.directory / name, self._identity, head)
 
     def manifests(self) -> list[Path]:
         """Return the manifests there are, newest first."""
-        return sorted(self.directory.glob("*.json"), reverse=True)
+        return sorted(self.directory.glob("*.json"), key=_place, reverse=True)
 
     def read(self, manifest: Path) -> Snapshot:
         """Return what a snapshot claims to be. Raises: GalleryCorruptError."""
@@ -104,12 +108,12 @@ class Snapshots:
             )
         return snapshot
 
-    def let_go(self) -> int:
+    def let_go(self, kept: int = KEPT) -> int:
         """Remove all but the newest; returns the oldest commit that a kept one stands on."""
         manifests = self.manifests()
-        for old in manifests[KEPT:]:
+        for old in manifests[kept:]:
             self.remove(old)
-        return int(manifests[:KEPT][-1].name.split("-")[0])
+        return _place(manifests[:kept][-1])[0]
 
     def remove(self, manifest: Path) -> None:
         """Remove a snapshot, durably."""
@@ -364,6 +368,15 @@ def begin_snapshot(
         writer.abandon()
         raise
     return writer
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """Return the commit and number in a file's name, the order of snapshots; -1 for other names."""
+    commit, _, number = path.stem.partition("-")
+    return (
+        int(commit) if commit.isdecimal() else -1,
+        int(number) if number.isdecimal() else -1,
+    )
 
 
 def _crc(data: bytes) -> bytes:

@@ -48,6 +48,13 @@ def verified(place: Place) -> VerificationReport:
     return verify_directory(place.directory)
 
 
+def is_noticed(place: Place) -> bool:
+    try:
+        return not verified(place).ok
+    except GalleryError:
+        return True
+
+
 def files_of(place: Place) -> Iterator[Path]:
     for path in sorted(place.directory.rglob("*")):
         if path.is_file():
@@ -129,6 +136,25 @@ def test_a_damaged_row_is_answered_from_memory_and_mended_by_rebuild(filled: Pla
     assert answer(gallery) == before
 
 
+@pytest.mark.parametrize("part", [b"e7", b'"p1"', b"visible"])
+def test_a_flipped_bit_in_a_record_is_noticed_and_answered_from_the_snapshot(
+    filled: Place, part: bytes
+) -> None:
+    expected = answer(filled.open())
+    filled.close()
+    path = filled.file("metadata.sqlite")
+    sound = path.read_bytes()
+    record = sound.index(b'"e7"')
+    flip(path, sound.index(part, record))
+    assert is_noticed(filled)
+    assert answer(filled.open()) == expected
+    filled.close()
+    for snapshot in filled.directory.glob("snapshots/*"):
+        snapshot.unlink()
+    with pytest.raises(GalleryCorruptError, match="record of row 7"):
+        filled.open()
+
+
 def test_rows_in_the_wrong_place_are_noticed(filled: Place) -> None:
     path = filled.file("vectors.bin")
     data = bytearray(path.read_bytes())
@@ -149,7 +175,7 @@ def test_a_row_that_was_deleted_but_not_erased_is_named(filled: Place) -> None:
 @pytest.mark.parametrize("harm", ["flip", "unlink"])
 def test_a_damaged_or_missing_crop_is_named(filled: Place, harm: str) -> None:
     gallery = filled.open()
-    path = gallery._files.crops.path("e2")
+    path = filled.file("crops/*/0000000002")
     flip(path, 0) if harm == "flip" else path.unlink()
     with pytest.raises(GalleryCorruptError, match="'e2'"):
         gallery.crop("e2")
@@ -160,7 +186,7 @@ def test_a_damaged_or_missing_crop_is_named(filled: Place, harm: str) -> None:
 
 
 def test_a_damaged_snapshot_is_named_not_used_and_replaced(filled: Place) -> None:
-    flip(filled.file("snapshots/*.index"), 200)
+    flip(filled.file("snapshots/*.data"), 200)
     (problem,) = verified(filled).problems
     assert "snapshots" in problem
     gallery = filled.open()

@@ -173,6 +173,26 @@ def test_a_record_lost_since_a_head_is_damage(connect: Connect) -> None:
         connect().changes_since(head)
 
 
+def test_a_commit_while_changes_are_read_is_no_damage(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = created(connect)
+    head = put(store, 0, 1, 2)
+    reader = opened(connect)
+    name = "_rows_changed_since"
+    history = getattr(type(reader), name)
+
+    def read_before_a_commit(reader: MetadataStore, head: StoreHead) -> object:
+        rows = history(reader, head)
+        delete(store, 1)
+        return rows
+
+    monkeypatch.setattr(type(reader), name, read_before_a_commit)
+    assert reader.changes_since(head) == Changes([], [])
+    monkeypatch.undo()
+    assert reader.changes_since(head) == Changes([], [1])
+
+
 def test_changes_since_a_commit_that_was_never_here_cannot_be_told(connect: Connect) -> None:
     store = created(connect)
     head = put(store, 0)
