@@ -90,11 +90,14 @@ class Client:
             (12, self._delete), (4, self._erase), (12, self._change), (17, self._look),
         ]  # fmt: skip
         weights, actions = zip(*moves, strict=True)
+        adding = (self._enrol, self._enrol_without_id, self._batch)
         self._faults = faults
         try:
             with httpx.Client(base_url=url, timeout=60, trust_env=False) as self._http:
                 while not faults.stop.is_set():
                     [action] = self._chance.choices(actions, weights)
+                    if action in adding and len(self.ledger.certain()) >= MOST_ENTRIES:
+                        action = self._delete
                     action()
         except Ended:
             pass
@@ -157,8 +160,6 @@ class Client:
         return f"{self._name}-{facts.seed}", facts
 
     def _enrol(self) -> None:
-        if len(self.ledger.certain()) >= MOST_ENTRIES:
-            return self._delete()
         entry_id, facts = self._fresh()
         self.ledger.may_enrol(entry_id, facts)
         response = self._sent(
@@ -172,7 +173,6 @@ class Client:
             assert response.status_code == 201, response.text
             assert "Idempotent-Replayed" not in response.headers
             self._agree(entry_id, response.json())
-        return None
 
     def _enrol_without_id(self) -> None:
         facts = self._facts()
