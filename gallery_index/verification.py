@@ -15,7 +15,7 @@ from gallery_index.opening import GalleryFiles, open_files, read_identity
 from gallery_index.recall_measure import measured
 from gallery_index.records import GalleryEntry, VerificationReport
 from gallery_index.recovery import replayed, table_of
-from gallery_index.snapshots import SnapshotData
+from gallery_index.snapshot_data import SnapshotData
 from gallery_index.vector_file import RowBlock
 
 OnStep = Callable[[int], object]
