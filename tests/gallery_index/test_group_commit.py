@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock, Semaphore, Thread
+from typing import Any
 
 import pytest
 
@@ -40,9 +41,9 @@ class Written:
 class Submitted(Thread):
     """A thread that submits and keeps what came of it."""
 
-    def __init__(self, submit: Callable[[], list[int]]) -> None:
+    def __init__(self, submit: Callable[[], list[Any]]) -> None:
         super().__init__(daemon=True)
-        self.outcome: list[int] | Exception | None = None
+        self.outcome: list[Any] | Exception | None = None
         self._submit = submit
         self.start()
 

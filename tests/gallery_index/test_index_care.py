@@ -70,7 +70,7 @@ def is_right(gallery: Gallery) -> bool:
         ids(gallery.search(query, top_k=10, group_by=group_by))
         == [entry_id for entry_id, _ in oracle.search(query, 10, ANY, group_by)]
         for query in QUERIES[:5]
-        for group_by in ("entry", "person")  # type: ignore[misc]
+        for group_by in ("entry", "person")
     )
 
 
