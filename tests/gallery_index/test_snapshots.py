@@ -265,8 +265,8 @@ def test_an_erasure_cut_short_in_a_snapshot_is_finished_whatever_reached_the_dis
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("gallery_index.snapshots.write_at", power_fails)
-        patched.setattr("gallery_index.snapshots.sync_data", dies)
+        patched.setattr("gallery_index.snapshot_data.write_at", power_fails)
+        patched.setattr("gallery_index.snapshot_data.sync_data", dies)
         with pytest.raises(KeyboardInterrupt):
             gallery.delete("rare-id")
     sqlite_place.crash()
