@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gallery_index.exact_search import (
+    ASSURED,
     MOST_SCORED,
     Ask,
     Candidates,
@@ -111,7 +112,7 @@ def made_up(draw: st.DrawFn) -> MadeUp:
     """Some hundred entries: copies, near-copies and strangers, of few persons, some unreadable."""
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
-    count = draw(st.integers(1, 700))
+    count = draw(st.integers(1, ASSURED))
     distinct = draw(st.integers(1, 40))
     pool = np.concatenate([near(distinct, 0.05, seed), flat(distinct, DIM, seed)])
     vectors = pool[rng.integers(0, len(pool), count)]
@@ -135,6 +136,24 @@ def test_the_answer_is_the_exact_one_whatever_the_estimates_within_their_margin(
     found, scored = stage.search(ask)
     assert same(found, stage.expected(ask))
     assert scored <= len(stage.rows)
+
+
+@pytest.mark.parametrize("group_by", ["entry", "person"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_query_learns_from_the_nearest_how_short_estimates_fall(
+    group_by: GroupBy, seed: int
+) -> None:
+    """As codes do it: the nearer the shorter, up to the margin; copies of one crop alike."""
+    rng = np.random.default_rng(seed)
+    crowd = np.concatenate([near(400, noise, seed) for noise in (0.03, 0.06, 0.1, 0.2)])
+    stage = MadeUp(crowd, 0.13, np.repeat(np.arange(160), 10), None, seed)
+    short = 0.12 * np.clip(stage.exact, 0, 1) ** 2 + rng.uniform(-0.004, 0.004, len(crowd))
+    stage.estimates = (stage.exact - short).astype(np.float32)
+    stage.order = np.lexsort((stage.rows, -stage.estimates))
+    ask = Ask(10, group_by, None)
+    found, scored = stage.search(ask)
+    assert same(found, stage.expected(ask))
+    assert scored < len(crowd) / 2
 
 
 def test_an_estimate_that_is_too_low_by_the_margin_does_not_lose_its_entry() -> None:
