@@ -18,6 +18,7 @@ from gallery_index.exact_search import (
     exact_search,
     exact_similarities,
 )
+from gallery_index.records import GroupBy
 from tests.gallery_index.embeddings import flat
 
 DIM = 16
