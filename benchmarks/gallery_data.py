@@ -21,6 +21,8 @@ CROPS_PER_PERSON = 100
 PERSONS_PER_BLOCK = 10
 BLOCK_ROWS = CROPS_PER_PERSON * PERSONS_PER_BLOCK
 TRACKLET_LENGTHS = (40, 30, 20, 10)
+ANCHORS = 3
+"""Real persons that a new one is made of."""
 SITES = 1000
 SITES_PER_ZONE = 100
 NOISE = 4 << 20
@@ -136,8 +138,10 @@ class Crowd:
     def _person(self, person: int) -> tuple[Floats, list[_Tracklet]]:
         """Who somebody is (K,), and their tracklets."""
         rng = self._rng(_PERSON, person)
-        count = len(self.population.visible.persons)
-        coefficients = rng.standard_normal(count, dtype=np.float32)
+        scores = self.population.scores
+        weights = rng.standard_normal(ANCHORS, dtype=np.float32)
+        anchors = rng.choice(len(scores), size=ANCHORS, replace=False)
+        coefficients = weights / np.linalg.norm(weights) @ scores[anchors]
         if person % PERSONS_PER_BLOCK == 0:
             seen = [(bool(person // PERSONS_PER_BLOCK % 2), CROPS_PER_PERSON)]
         else:
@@ -155,8 +159,10 @@ class Crowd:
     def _draw_tracklet(
         self, camera: int, infrared: bool, length: int, rng: np.random.Generator
     ) -> _Tracklet:
-        count = len(self.population.side(infrared).tracklets.directions)
-        coefficients = rng.standard_normal(count, dtype=np.float32)
+        spread = self.population.side(infrared).tracklets
+        coefficients = rng.standard_normal(len(spread.variances), dtype=np.float32)
+        size = np.sqrt(np.square(coefficients) @ spread.variances / spread.variances.sum())
+        coefficients *= rng.choice(spread.lengths) / size
         return _Tracklet(camera, infrared, length, coefficients, int(rng.integers(NOISE)))
 
     def _centres(self, number: int) -> list[Floats]:

@@ -21,6 +21,7 @@ from gallery_index.records import GroupBy
 _FIRST_CANDIDATES = 256
 _GROWTH = 8
 _BLOCK = 64
+_KNOWN_PERSON = 8  # entries of a person scored, from which the errors of the others are known
 _CAUTION = 2.0  # of the error that a query has shown, for entries that it has not met
 MOST_SCORED = 4096
 """Entries scored exactly for one query, unless more than a quarter of it are asked for: a set of
@@ -131,14 +132,66 @@ class _Scored:
     def person_bars(self, persons: NDArray[np.int64]) -> NDArray[np.float32]:
         """What an entry must reach to be the best of its person, for each of these."""
         bars = np.full(len(persons), -np.inf, np.float32)
-        if not len(self.rows):
-            return bars
-        order = np.lexsort((self.values, self.persons))  # a person's best comes last
-        at = np.searchsorted(self.persons[order], persons, side="right") - 1
-        known = (at >= 0) & (persons >= 0)
-        known &= self.persons[order][at] == persons
-        bars[known] = self.values[order][at[known]] - self.error
+        groups, place, known = self._groups(persons)
+        if len(groups.names):
+            bars[known] = groups.best[place[known]] - self.error
         return bars
+
+    def person_margins(self, persons: NDArray[np.int64], prior: float) -> NDArray[np.float32]:
+        """How far a similarity may exceed its estimate, for entries of each of these persons.
+
+        A person's crops are alike, and so are the errors of their estimates: after a few, the
+        largest, and as much again as they differ by, bounds the rest.
+        """
+        margins = np.full(len(persons), self.margin(prior), np.float32)
+        groups, place, known = self._groups(persons)
+        if len(groups.names):
+            known &= groups.counts[place] >= _KNOWN_PERSON
+            shown = 2 * groups.most_short - groups.least_short + self.error
+            margins[known] = np.minimum(margins[known], shown[place[known]])
+        return margins
+
+    def _groups(
+        self, persons: NDArray[np.int64]
+    ) -> tuple["_Groups", NDArray[np.intp], NDArray[np.bool_]]:
+        """Return the persons scored, the place of each of these among them, and whether it is."""
+        groups = _Groups.of(self.persons, self.values, self.values - self.estimates)
+        if not len(groups.names):
+            return groups, np.zeros(len(persons), np.intp), np.zeros(len(persons), np.bool_)
+        place = np.minimum(np.searchsorted(groups.names, persons), len(groups.names) - 1)
+        return groups, place, (groups.names[place] == persons) & (persons >= 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Groups:
+    """The entries scored, by person: ascending names, and for each how many, the best value, and
+    the most and least that an estimate was short of its value."""
+
+    names: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    best: NDArray[np.float32]
+    most_short: NDArray[np.float32]
+    least_short: NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls,
+        persons: NDArray[np.int64],
+        values: NDArray[np.float32],
+        short: NDArray[np.float32],
+    ) -> "_Groups":
+        order = np.argsort(persons, kind="stable")
+        names, starts, counts = np.unique(persons[order], return_index=True, return_counts=True)
+        if not len(names):
+            empty = np.empty(0, np.float32)
+            return cls(names, counts, empty, empty, empty)
+        return cls(
+            names,
+            counts,
+            np.maximum.reduceat(values[order], starts),
+            np.maximum.reduceat(short[order], starts),
+            np.minimum.reduceat(short[order], starts),
+        )
 
 
 def exact_search(
@@ -173,7 +226,9 @@ def _score(
         reach = found.estimates[left] + np.float32(scored.margin(found.margin))
         needed = reach >= scored.bar(ask)
         if ask.group_by == "person":
-            needed &= reach >= scored.person_bars(found.persons[left])
+            persons = found.persons[left]
+            reach = found.estimates[left] + scored.person_margins(persons, found.margin)
+            needed &= reach >= scored.person_bars(persons)
         left = left[needed]
         places, left = left[:block], left[block:]
         if len(places):

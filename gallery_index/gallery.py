@@ -270,12 +270,24 @@ class Gallery:
     ) -> builtins.list[Match]:
         """Return the best of what `search` found, in the order of k-reciprocal re-ranking.
 
-        `matches` should be ungrouped and many: `query_reranking.CANDIDATES` take part.
+        `matches` should be ungrouped and many: `query_reranking.CANDIDATES` take part. Entries
+        deleted since are left out. Raises: InvalidEntryError as `search`.
         """
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
+        validation.check_similarity(min_similarity)
         ask = Ask(top_k, group_by, min_similarity)
         with self._reading():
-            return reranked(matches, ask, lambda rows: self._index.vectors(rows).values)
+            current = [
+                replace(match, entry=entry)
+                for match in matches
+                if (entry := self._index.table.find(match.entry.row)) is not None
+            ]
+            return reranked(current, ask, self._comparable_vectors)
+
+    def _comparable_vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Read vectors; one that cannot be trusted is like no other."""
+        stored = self._index.vectors(rows)
+        return np.where(stored.sound[:, None], stored.values, np.float16(0))
 
     def snapshot(self) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.

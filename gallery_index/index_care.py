@@ -29,7 +29,8 @@ from gallery_index.quantizers import ExactFp16, Quantizer
 from gallery_index.recall_measure import measured
 from gallery_index.recall_record import Recall
 from gallery_index.recovery import GalleryMemory
-from gallery_index.snapshots import KEPT, QUANTIZER, RECALL, begin_snapshot
+from gallery_index.snapshot_manifest import QUANTIZER, RECALL
+from gallery_index.snapshots import KEPT, begin_snapshot
 from gallery_index.upkeep import UpkeepPolicy
 
 _LOG = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class IndexCare:
             try:
                 writer.add_codes(count, stage.quantizer.code_size, self._codes_of(stage))
                 writer.finish()
-            except GalleryError:
+            except BaseException:
                 writer.abandon()
                 raise
             self._memory.snapshot_head, self._memory.reshaped = head, False

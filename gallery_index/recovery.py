@@ -30,7 +30,8 @@ from gallery_index.recall_record import Recall, unpacked
 from gallery_index.record_codec import StoreHead
 from gallery_index.records import GalleryEntry, GalleryIdentity
 from gallery_index.search_index import Change, Erase, Operation
-from gallery_index.snapshots import CODES, QUANTIZER, RECALL, Sections, Snapshot, SnapshotData
+from gallery_index.snapshot_data import SnapshotData
+from gallery_index.snapshot_manifest import CODES, QUANTIZER, RECALL, Sections, Snapshot
 from gallery_index.store import Transaction
 
 _LOG = logging.getLogger(__name__)
@@ -99,8 +100,8 @@ def erase_in_files(
     files.vectors.erase(rows)
     crops = files.crops.unlink(rows)
     erase_in_snapshots(files, rows, again=again)
-    if scrub:
-        files.store.scrub()
+    if scrub and not files.store.scrub():
+        _LOG.warning("%s is being read: its log keeps erased names for now", files.store.location)
     return crops
 
 

@@ -6,9 +6,10 @@ later changes any, but those of one name in their order. fsync of a file does no
 This is less than journaling file systems promise, and what POSIX does.
 
 SQLite writes past Python: its files are taken as they are when a statement returns, since what a
-commit with `synchronous=FULL` survives is SQLite's own promise; between its own writes this layer
-does not look. Its shared-memory file is left out, as after a restart of the machine. A file that
-is written in any way but the calls of `steps` is found by `differences`.
+commit with `synchronous=FULL` survives is SQLite's own promise, and with less it survives nothing;
+between its own writes this layer does not look. Its shared-memory file is left out, as after a
+restart of the machine. A file that is written in any way but the calls of `steps` is found by
+`differences`.
 """
 
 import os
@@ -20,6 +21,7 @@ from typing import Any
 from tests.gallery_index.steps import Step
 
 SECTOR = 512
+KEEP_SIZE_AND_PUNCH_HOLE = 3
 SQLITE = "metadata.sqlite"
 SHARED_MEMORY = f"{SQLITE}-shm"
 Chance = Callable[[], bool]
@@ -101,14 +103,15 @@ class Disk:
         # The directory itself is there, or is made by the process: its own name is taken as synced.
         self._root = _read(self._path) if self._path.is_dir() else Directory()
         self._sqlite: dict[str, bytes] = {}
-        self._take_sqlite()
+        self._sqlite_syncs = True
+        self._take_sqlite("connect")
 
     def take(self, step: Step) -> Any:
         """Carry out a step and note what it changed."""
         existed = step.path.exists()
         result = step.perform()
         if step.call.startswith("sqlite"):
-            self._take_sqlite()
+            self._take_sqlite(step.call)
         elif not step.call.startswith("redis"):
             self._note(step, result, existed)
         return result
@@ -123,6 +126,10 @@ class Disk:
                 )
             case "ftruncate" | "truncate":
                 self._file(path).pending.append((step.arguments[0], None))
+            case "fallocate":
+                mode, offset, length = step.arguments
+                assert mode == KEEP_SIZE_AND_PUNCH_HOLE, step
+                self._file(path).pending.append((offset.value, bytes(length.value)))
             case "fsync" | "fdatasync":
                 self._find(path).sync()
             case "open" if existed:
@@ -181,7 +188,11 @@ class Disk:
         assert isinstance(node, File), path
         return node
 
-    def _take_sqlite(self) -> None:
+    def _take_sqlite(self, statement: str) -> None:
+        if "synchronous=" in statement:
+            self._sqlite_syncs = "FULL" in statement
+        if not self._sqlite_syncs:
+            return
         found = self._path.glob(f"{SQLITE}*") if self._path.is_dir() else ()
         self._sqlite = {
             path.name: path.read_bytes() for path in found if path.name != SHARED_MEMORY

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gallery_index.gallery import Gallery
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import Added, EntryFilter, GalleryEntry, GroupBy, Match, NewEntry
+from gallery_index.upkeep import UpkeepPolicy
 
 DIM = 16
 MODEL = "model-a"
@@ -23,10 +24,22 @@ class Place:
     redis_url: str | None = None
     opened: list[Gallery] = field(default_factory=list)
 
-    def open(self, *, model_id: str = MODEL, dim: int = DIM) -> Gallery:
+    def open(
+        self,
+        *,
+        model_id: str = MODEL,
+        dim: int = DIM,
+        policy: UpkeepPolicy | None = None,
+        upkeep: bool = False,
+    ) -> Gallery:
         """Open the gallery."""
         gallery = Gallery.open(
-            self.directory, model_id=model_id, embedding_dim=dim, redis_url=self.redis_url
+            self.directory,
+            model_id=model_id,
+            embedding_dim=dim,
+            redis_url=self.redis_url,
+            policy=policy,
+            upkeep=upkeep,
         )
         self.opened.append(gallery)
         return gallery

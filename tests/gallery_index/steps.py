@@ -18,6 +18,8 @@ from typing import Any
 
 import redis
 
+from gallery_index import durable_files
+
 ON_DESCRIPTORS = (
     "pwrite", "pwritev", "write", "writev", "fsync", "fdatasync", "ftruncate", "posix_fallocate",
 )  # fmt: skip
@@ -66,6 +68,7 @@ class Watch:
         for name in ON_PATHS:
             self._replace(os, name, self._on_path(name, getattr(os, name)))
         self._replace(os, "open", self._opening(os.open))
+        self._replace(durable_files._LIBC, "fallocate", self._allocating())
         for module in (io, builtins):
             self._replace(module, "open", self._buffered(open))
         self._replace(sqlite3, "connect", self._connecting(sqlite3.connect))
@@ -132,6 +135,14 @@ class Watch:
 
         return call
 
+    def _allocating(self) -> Any:
+        original = self._on_descriptor("fallocate", durable_files._LIBC.fallocate)
+
+        def call(descriptor: int, mode: int, offset: Any, length: Any) -> Any:
+            return original(descriptor, mode, offset, length)
+
+        return call
+
     def _connecting(self, original: Any) -> Any:
         watch = self
 
@@ -153,7 +164,8 @@ class Watch:
                 watch.take_sql("close", super().close)
 
         def connect(path: Any, *arguments: Any, **options: Any) -> Any:
-            if not self._below(Path(os.path.abspath(path))):  # noqa: PTH100
+            plain = str(path).removeprefix("file://").partition("?")[0]
+            if not self._below(Path(os.path.abspath(plain))):  # noqa: PTH100
                 return original(path, *arguments, **options)
             return self.take_sql(
                 "connect", lambda: original(path, *arguments, factory=Connection, **options)

@@ -16,6 +16,7 @@ from tests.gallery_index.places import Place, enrolled, ids, new, vector
 
 ANY = EntryFilter()
 ROUNDS = 3
+LEAST = 100
 FIRST, LAST = "e100000", "e100299"
 
 
@@ -34,10 +35,11 @@ class Work:
         self.added: set[str] = set()
         self.tried_to_delete: set[str] = set()
         self.deleted: set[str] = set()
+        self._choosing = threading.Lock()
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(act, number))
-            for number, act in enumerate((self._add, self._add, self._delete, self._change))
+            for number, act in enumerate((self._add, self._delete, self._delete, self._change))
         ]
 
     def __enter__(self) -> "Work":
@@ -66,9 +68,12 @@ class Work:
         self.added |= names
 
     def _delete(self, number: int, turn: int, chance: random.Random) -> None:
-        names = sorted(self.added.copy() - self.tried_to_delete - {FIRST, LAST})
-        name = chance.choice(names)
-        self.tried_to_delete.add(name)
+        with self._choosing:
+            names = sorted(self.added.copy() - self.tried_to_delete - {FIRST, LAST})
+            if len(names) < LEAST:
+                return
+            name = chance.choice(names)
+            self.tried_to_delete.add(name)
         if turn % 2:
             self.gallery.delete(name)
         else:

@@ -1,7 +1,13 @@
 """Many threads on one gallery: every answer is one that some moment could give."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gallery_index.first_stage import FirstStage
 from gallery_index.records import Added, EntryFilter
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 
@@ -44,3 +50,36 @@ def test_one_id_sent_by_many_at_once_is_enrolled_once(place: Place) -> None:
     assert len(added) == 16
     assert sum(not result.replayed for result in added) == 1
     assert len(gallery) == 1
+
+
+def test_codes_are_not_added_while_a_snapshot_copies_them(
+    sqlite_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAISS moves its codes when it needs room: who copies them meanwhile reads freed memory."""
+    gallery = sqlite_place.open()
+    enrolled(gallery, new(0), new(1))
+    adding, copied = Event(), Event()
+    futures: list[Future[object]] = []
+    add_codes, codes = FirstStage.add_codes, FirstStage.codes
+
+    def noted_add(stage: FirstStage, new_codes: NDArray[np.uint8]) -> None:
+        adding.set()
+        add_codes(stage, new_codes)
+
+    with ThreadPoolExecutor(1) as threads:
+
+        def copy_while_another_adds(stage: FirstStage, start: int, stop: int) -> NDArray[np.uint8]:
+            futures.append(threads.submit(enrolled, gallery, new(2)))
+            assert not adding.wait(0.3)
+            copied.set()
+            return codes(stage, start, stop)
+
+        monkeypatch.setattr(FirstStage, "add_codes", noted_add)
+        monkeypatch.setattr(FirstStage, "codes", copy_while_another_adds)
+        gallery.snapshot()
+        monkeypatch.setattr(FirstStage, "codes", codes)
+        for future in futures:
+            future.result()
+    assert copied.is_set()
+    assert adding.is_set()
+    assert gallery.verify().problems == []

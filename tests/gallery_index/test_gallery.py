@@ -24,7 +24,7 @@ from tests.gallery_index.places import DIM, MODEL, Place, enrolled, ids, new, ve
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 ANY = EntryFilter()
-PLAIN = dict | list | tuple | set | frozenset
+PLAIN = (dict, list, tuple, set, frozenset)
 
 
 def in_memory(held: object) -> bytes:
