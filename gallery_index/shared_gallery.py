@@ -23,7 +23,6 @@ from gallery_index import query_reranking, validation
 from gallery_index.backup_parts import KeptEntry
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
-    EntryConflictError,
     EntryNotFoundError,
     GalleryCorruptError,
     GalleryError,
@@ -48,14 +47,13 @@ from gallery_index.records import (
     VerificationReport,
 )
 from gallery_index.shared_crops import SharedCrops
-from gallery_index.shared_enrolment import Enrolment
+from gallery_index.shared_enrolment import Enrolment, keeps_changing
 from gallery_index.shared_opening import settle_identity, settle_index
 from gallery_index.shared_records import Counts, SharedRecords
 from gallery_index.shared_search import listed, nearest
 from gallery_index.shared_upkeep import Upkeep
 from gallery_index.shared_verification import verify_shared
 from gallery_index.upkeep import UpkeepThread
-from gallery_index.validation import PreparedEntry
 
 _LOG = logging.getLogger(__name__)
 _ANY = EntryFilter()
@@ -129,35 +127,14 @@ class SharedGallery:
 
     def add(self, entries: Sequence[NewEntry]) -> builtins.list[Added | GalleryError]:
         """Enrol crops, each for itself; see `Gallery.add`."""
-        prepared = [self._prepare(entry) for entry in entries]
-        sound = [item for item in prepared if isinstance(item, PreparedEntry)]
-        known = self._records.by_id([item.entry_id for item in sound])
-        fresh: dict[str, PreparedEntry] = {}
-        for item in sound:
-            if item.entry_id not in known:
-                fresh.setdefault(item.entry_id, item)
-        ours = self._enrolment.enrol(list(fresh.values())) if fresh else {}
-        taken = [entry_id for entry_id in fresh if entry_id not in ours]
-        known |= ours | self._records.by_id(taken)
-        return [
-            self._acknowledge(item, known, new=fresh.get(item.entry_id) is item, ours=ours)
-            if isinstance(item, PreparedEntry)
-            else item
-            for item in prepared
-        ]
+        return self._enrolment.add(entries)
 
     def take_in(self, kept: Sequence[KeptEntry]) -> int:
         """Enrol entries of another gallery of this model; returns how many were not there yet.
 
         Raises: EntryConflictError for an id that another crop has; nothing is enrolled then.
         """
-        known = self._records.by_id([one.record.entry_id for one in kept])
-        for one in kept:
-            if one.record.entry_id in known:
-                there = known[one.record.entry_id]
-                validation.check_same(there, one.record.crop_sha256, one.record.modality)
-        fresh = [one for one in kept if one.record.entry_id not in known]
-        return len(self._enrolment.take_in(fresh)) if fresh else 0
+        return self._enrolment.take_in(kept)
 
     def existing(self, entry_id: str, crop: bytes, modality: str) -> Added | None:
         """Answer a repeated enrolment without an embedding; see `Gallery.existing`."""
@@ -216,7 +193,7 @@ class SharedGallery:
             if committed is not None:
                 self._renew(*committed)
                 return changed
-        raise _keeps_changing(entry_id)
+        raise keeps_changing(entry_id)
 
     def delete(self, entry_id: str) -> None:
         """Erase one entry, its vector and crop. Raises: EntryNotFoundError.
@@ -232,7 +209,7 @@ class SharedGallery:
             if self._records.erase([entry]) == [True]:
                 self._upkeep.erase([entry.row])
                 return
-        raise _keeps_changing(entry_id)
+        raise keeps_changing(entry_id)
 
     def erase_person(self, person_id: str) -> ErasureReceipt:
         """Erase every entry of a person, and what Redis's log keeps of them.
@@ -336,36 +313,9 @@ class SharedGallery:
     def _find(self, entry_id: str) -> GalleryEntry | None:
         return self._records.by_id([entry_id]).get(entry_id)
 
-    def _prepare(self, entry: NewEntry) -> PreparedEntry | GalleryError:
-        try:
-            return validation.prepare(entry, self._identity.embedding_dim)
-        except GalleryError as error:
-            return error
-
-    def _acknowledge(
-        self,
-        item: PreparedEntry,
-        known: dict[str, GalleryEntry],
-        *,
-        new: bool,
-        ours: dict[str, GalleryEntry],
-    ) -> Added | GalleryError:
-        entry = known.get(item.entry_id)
-        if entry is None:
-            raise _keeps_changing(item.entry_id)
-        try:
-            validation.check_same(entry, item.crop_sha256, item.source.modality)
-        except EntryConflictError as error:
-            return error
-        return Added(entry, replayed=not (new and item.entry_id in ours))
-
     def _renew(self, seq: int, mark: str) -> None:
         try:
             self._upkeep.renew(mark, seq)
         except StoreUnavailableError as error:
             # The record has changed, and searches look at it: the row is marked as stale.
             _LOG.warning("a changed entry waits for its renewal in the index: %s", error)
-
-
-def _keeps_changing(entry_id: str) -> StoreUnavailableError:
-    return StoreUnavailableError(f"entry {entry_id!r} is being changed by others: try again")
