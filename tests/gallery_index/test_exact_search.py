@@ -146,7 +146,7 @@ def test_a_query_learns_from_the_nearest_how_short_estimates_fall(
 ) -> None:
     """As codes do it: the nearer the shorter, up to the margin; copies of one crop alike."""
     rng = np.random.default_rng(seed)
-    crowd = np.concatenate([near(400, noise, seed) for noise in (0.03, 0.06, 0.1, 0.2)])
+    crowd = np.concatenate([near(400, noise, seed) for noise in (0.03, 0.2, 0.4, 0.8)])
     stage = MadeUp(crowd, 0.13, np.repeat(np.arange(160), 10), None, seed)
     short = 0.12 * np.clip(stage.exact, 0, 1) ** 2 + rng.uniform(-0.004, 0.004, len(crowd))
     stage.estimates = (stage.exact - short).astype(np.float32)
