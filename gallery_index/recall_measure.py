@@ -31,14 +31,13 @@ def measured(index: LocalIndex, on_block: Callable[[], None] = _ignore) -> Recal
         positions = live_positions(index.table)
         infrared = index.table.mask(EntryFilter(modality="infrared"))
         rows = index.table.rows_of(positions)
-    groups = (
-        np.zeros(index.table.positions, np.int8) if infrared is None else infrared.astype(np.int8)
-    )
+        known = index.table.positions
+    groups = np.zeros(known, np.int8) if infrared is None else infrared.astype(np.int8)
     probes = _probes(index, positions, groups)
     value = measure_recall(
         probes,
         _sound_blocks(index, positions, rows, on_block),
-        lambda probe, k: _answer(index, probe, k, len(groups)),
+        lambda probe, k: _answer(index, probe, k, known),
         groups=groups,
         k=DEPTH,
     )
@@ -52,6 +51,7 @@ def _probes(
     chosen = np.sort(draw.choice(positions, min(PROBES, len(positions)), replace=False))
     draw.shuffle(chosen)
     with index.view.reading():
+        chosen = chosen[np.isin(chosen, live_positions(index.table))]  # others were erased since
         stored = index.vectors(index.table.rows_of(chosen))
     return draw_probes(stored.values[stored.sound], groups[chosen[stored.sound]])
 

@@ -45,6 +45,7 @@ class Servers:
         self.service: Service | None = None
         options = ["--model", str(model), "--data", str(data), "--port", "0", "--threads", "1"]
         self._options = [*options, "--provider", "cpu"]
+        self._program = ("tests.end_to_end.impatient_service", "rabitq" if redis else "pca")
         if redis is not None:
             self._options += ["--redis-url", redis.url]
 
@@ -56,12 +57,12 @@ class Servers:
 
     def start(self) -> None:
         """Start the service and wait until it answers."""
-        self.service = Service(serve(*self._options))
+        self.service = Service(serve(*self._options, program=self._program))
         self.service.wait()
 
     def start_and_kill(self, after_s: float) -> None:
         """Start the service and kill it on the way or soon after."""
-        process = serve(*self._options)
+        process = serve(*self._options, program=self._program)
         try:
             process.wait(after_s)
         except subprocess.TimeoutExpired:
@@ -75,6 +76,8 @@ class Servers:
         assert self.service is not None
         code = self.service.stop(number)
         self.service.close()
+        trouble = [line for line in self.service.lines if "Traceback" in line or "broke" in line]
+        assert not trouble, "".join(self.service.lines)
         self.service = None
         return code
 

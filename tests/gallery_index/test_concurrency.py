@@ -2,11 +2,13 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gallery_index import recall_measure
 from gallery_index.first_stage import FirstStage
 from gallery_index.records import Added, EntryFilter
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
@@ -83,3 +85,32 @@ def test_codes_are_not_added_while_a_snapshot_copies_them(
     assert copied.is_set()
     assert adding.is_set()
     assert gallery.verify().problems == []
+
+
+def test_what_was_deleted_since_the_search_is_not_reranked(sqlite_place: Place) -> None:
+    gallery = sqlite_place.open()
+    enrolled(gallery, *[new(seed) for seed in range(6)])
+    matches = gallery.search(vector(3), top_k=6)
+    gallery.delete(matches[2].entry.entry_id)
+    left = {match.entry.entry_id for match in matches} - {matches[2].entry.entry_id}
+    assert set(ids(gallery.reranked(matches, top_k=6))) == left
+    assert gallery.stats().damaged_rows == 0
+
+
+@pytest.mark.parametrize("gone", [["e2"], ["e0", "e1", "e2", "e3", "e4", "e5"]])
+def test_what_is_deleted_while_recall_is_measured_is_no_damage(
+    sqlite_place: Place, monkeypatch: pytest.MonkeyPatch, gone: list[str]
+) -> None:
+    gallery = sqlite_place.open()
+    enrolled(gallery, *[new(seed) for seed in range(6)])
+    draw = recall_measure._probes
+
+    def draw_after_a_deletion(*arguments: Any) -> Any:
+        for entry_id in gone:
+            gallery.delete(entry_id)
+        return draw(*arguments)
+
+    monkeypatch.setattr(recall_measure, "_probes", draw_after_a_deletion)
+    gallery.upkeep()
+    assert gallery.stats().recall_at_10 == 1.0
+    assert gallery.stats().damaged_rows == 0
