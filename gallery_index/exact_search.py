@@ -23,10 +23,9 @@ _GROWTH = 8
 _BLOCK = 64
 _KNOWN_PERSON = 8  # entries of a person scored, from which the errors of the others are known
 _CAUTION = 2.0  # of the error that a query has shown, for entries that it has not met
-ASSURED = 512
-"""Among so few entries the first stage's own margin holds, which hardly any pair exceeds."""
 MOST_SCORED = 4096
-"""Entries scored exactly for one query, unless more than a quarter of it are asked for."""
+"""Entries scored exactly for one query, unless more than a quarter of it are asked for. Where no more
+match, the first stage's own margin holds, which hardly any pair exceeds, and nothing is learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class _Scored:
         they were short of bounds what the others are. Never more than the first stage says, nor
         less than a quarter of it.
         """
-        if not len(self.values) or found.total <= ASSURED:
+        if not len(self.values) or found.total <= MOST_SCORED:
             return found.margin
         shown = float((self.values - self.estimates).max())
         return min(found.margin, max(_CAUTION * shown + self.error, found.margin / 4))
@@ -142,13 +141,14 @@ class _Scored:
         """How far a similarity may exceed its estimate, for entries of each of these persons.
 
         A person's crops are alike, and so are the errors of their estimates: after a few, the
-        largest, and as much again as they differ by, bounds the rest.
+        largest, and twice as much again as they differ by, bounds the rest.
         """
         margins = np.full(len(persons), self.margin(found), np.float32)
         groups, place, known = self._groups(persons)
-        if len(groups.names) and found.total > ASSURED:
+        if len(groups.names) and found.total > MOST_SCORED:
             known &= groups.counts[place] >= _KNOWN_PERSON
-            shown = 2 * groups.most_short - groups.least_short + self.error
+            spread = groups.most_short - groups.least_short
+            shown = groups.most_short + 2 * spread + self.error
             margins[known] = np.minimum(margins[known], shown[place[known]])
         return margins
 

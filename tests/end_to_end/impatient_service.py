@@ -19,9 +19,9 @@ SHARES = {"pca": 1e9, "rabitq": -1.0}
 
 def hurry(kind: str) -> None:
     """Let this process's galleries do everything early."""
-    quantizer_choice.LADDER = (8, 16)  # type: ignore[misc]
+    quantizer_choice.LADDER = (8, 16)  # type: ignore[misc,assignment]
     quantizer_choice._SHARE = SHARES[kind]
-    server.UpkeepPolicy = functools.partial(  # type: ignore[misc,assignment]
+    server.UpkeepPolicy = functools.partial(  # type: ignore
         UpkeepPolicy,
         exact_below=24,
         snapshot_rows=10,

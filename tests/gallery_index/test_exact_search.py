@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gallery_index.exact_search import (
-    ASSURED,
     MOST_SCORED,
     Ask,
     Candidates,
@@ -113,7 +112,7 @@ def made_up(draw: st.DrawFn) -> MadeUp:
     """Some hundred entries: copies, near-copies and strangers, of few persons, some unreadable."""
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
-    count = draw(st.integers(1, ASSURED))
+    count = draw(st.integers(1, 700))
     distinct = draw(st.integers(1, 40))
     pool = np.concatenate([near(distinct, 0.05, seed), flat(distinct, DIM, seed)])
     vectors = pool[rng.integers(0, len(pool), count)]
@@ -146,8 +145,8 @@ def test_a_query_learns_from_the_nearest_how_short_estimates_fall(
 ) -> None:
     """As codes do it: the nearer the shorter, up to the margin; copies of one crop alike."""
     rng = np.random.default_rng(seed)
-    crowd = np.concatenate([near(400, noise, seed) for noise in (0.03, 0.2, 0.4, 0.8)])
-    stage = MadeUp(crowd, 0.13, np.repeat(np.arange(160), 10), None, seed)
+    crowd = np.concatenate([near(1250, noise, seed) for noise in (0.03, 0.2, 0.4, 0.8)])
+    stage = MadeUp(crowd, 0.13, np.repeat(np.arange(500), 10), None, seed)
     short = 0.12 * np.clip(stage.exact, 0, 1) ** 2 + rng.uniform(-0.004, 0.004, len(crowd))
     stage.estimates = (stage.exact - short).astype(np.float32)
     stage.order = np.lexsort((stage.rows, -stage.estimates))
