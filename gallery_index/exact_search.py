@@ -24,8 +24,8 @@ _BLOCK = 64
 _KNOWN_PERSON = 8  # entries of a person scored, from which the errors of the others are known
 _CAUTION = 2.0  # of the error that a query has shown, for entries that it has not met
 MOST_SCORED = 4096
-"""Entries scored exactly for one query, unless more than a quarter of it are asked for. Where no more
-match, the first stage's own margin holds, which hardly any pair exceeds, and nothing is learned."""
+"""Entries scored exactly for one query, unless more than a quarter of it are asked for. Where no
+more match, the first stage's own margin holds, which hardly any pair exceeds."""
 
 
 @dataclass(frozen=True, slots=True)
