@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.entry_table import EntryTable
-from gallery_index.errors import GalleryCorruptError
+from gallery_index.errors import GalleryCorruptError, GalleryError
 from gallery_index.first_stage import FirstStage
 from gallery_index.local_index import (
     LocalIndex,
@@ -116,7 +116,7 @@ def erase_in_snapshots(files: GalleryFiles, rows: list[int], *, again: bool = Fa
             snapshot = files.snapshots.read(manifest)
             with closing(SnapshotData(snapshot)) as data:
                 _erase_in(snapshot, data, rows, data.columns() if again else data.mapped())
-        except GalleryCorruptError as error:
+        except GalleryError as error:  # an fsync that failed cannot be made up for: Linux forgets
             _LOG.error("snapshot removed, entries of it had to be erased: %s", error)
             files.snapshots.remove(manifest)
 

@@ -1,38 +1,25 @@
-"""`mpanet` whose gallery looks after itself all the time: it compresses at 24 entries already.
+"""`mpanet` whose gallery looks after itself all the time: it compresses at 6 entries already.
 
     python -m tests.end_to_end.impatient_service pca|rabitq serve ...
 
-So a gallery of a hundred entries trains, measures, compacts and writes snapshots while it is used.
+So a small gallery trains, measures, compacts and writes snapshots while it is used.
 """
 
-import functools
 import sys
+from dataclasses import replace
 
-from gallery_index import quantizer_choice
 from gallery_index.upkeep import UpkeepPolicy
 from mpanet.cli import main
 from service import server
-
-SHARES = {"pca": 1e9, "rabitq": -1.0}
-"""How blunt a reduction may be: any is taken, or none."""
+from tests.gallery_index.early import EARLY, compress_with
 
 
-def hurry(kind: str) -> None:
-    """Let this process's galleries do everything early."""
-    quantizer_choice.LADDER = (8, 16)  # type: ignore[misc,assignment]
-    quantizer_choice._SHARE = SHARES[kind]
-    server.UpkeepPolicy = functools.partial(  # type: ignore
-        UpkeepPolicy,
-        exact_below=24,
-        snapshot_rows=10,
-        snapshot_age_s=0.2,
-        dead_share=0.02,
-        dead_places=2,
-        recall_growth=1.2,
-        every_s=0.02,
-    )
+def policy(recall_target: float, retention_days: int | None) -> UpkeepPolicy:
+    """Take the place of the policy that a service sets up."""
+    return replace(EARLY, recall_target=recall_target, retention_days=retention_days)
 
 
 if __name__ == "__main__":
-    hurry(sys.argv[1])
+    compress_with(sys.argv[1])
+    setattr(server, "UpkeepPolicy", policy)  # noqa: B010  mypy knows it as a class
     sys.exit(main(sys.argv[2:]))

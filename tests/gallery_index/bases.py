@@ -1,6 +1,7 @@
 """The state of a gallery to begin from, once for each way in which its process may end."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,22 @@ OPERATIONS: dict[str, list[Operation]] = {
     "rebuild": [("rebuild",)],
     "closing": [("close",)],
 }
-EVERYBODY = frozenset({"e0", "e1", "e2", "e3", "e4", "e5", "e10", "e11", "e12"})
+BEFORE_EARLY = [
+    ("open",),
+    add(0, 1, 2, 3, 4, person="person-ann"),
+    add(5, 6, 7, person="person-bob"),
+    ("upkeep",),
+    ("delete", "e1"),
+    ("delete", "e2"),
+    add(8, person="person-ann"),
+]
+OPERATIONS_EARLY: dict[str, list[Operation]] = {
+    "batch": [add(10, 11, 12, person="person-eve")],
+    "erasure": [("erase", "person-ann")],
+    "upkeep": [("upkeep",)],
+    "rebuild": [("rebuild",)],
+}
+EVERYBODY = frozenset(f"e{seed}" for seed in range(13))
 
 
 class Base:
@@ -84,10 +100,10 @@ class Base:
             self._client.close()
 
 
-def prepare(place: Place, base: Base) -> State:
+def prepare(place: Place, base: Base, operations: Sequence[Operation] = BEFORE) -> State:
     """Fill the gallery and let its process end without closing; returns what it holds."""
-    for operation in BEFORE:
+    for operation in operations:
         perform(place, operation)
     place.crash()
     base.keep()
-    return states(BEFORE)[-1]
+    return states(operations)[-1]

@@ -13,6 +13,7 @@ from typing import Any
 
 from gallery_index.errors import GalleryError
 from tests.gallery_index.disk import Chance, Disk
+from tests.gallery_index.early import compress_with
 from tests.gallery_index.places import Place
 from tests.gallery_index.scripts import Operation, State, after, perform
 from tests.gallery_index.steps import OnStep, Step, Watch
@@ -23,19 +24,16 @@ DEATH = 77
 
 
 def run(
-    directory: Path,
-    redis_url: str | None,
-    script: Sequence[Operation],
-    watched_from: int,
-    ending: "Ending",
-    pipe: Connection,
+    place: Place, script: Sequence[Operation], watched_from: int, ending: "Ending", pipe: Connection
 ) -> None:
     """Carry out a script; steps count from its operation number `watched_from` on.
 
     Says `begun k` of each operation, `done k` or `failed k`, and in the end the calls of all steps,
     of which the last is `end`: everything is acknowledged.
     """
-    place = Place(directory, redis_url)
+    directory = place.directory
+    if place.first_stage is not None:
+        compress_with(place.first_stage)
     on_step = ending(directory)
     calls: list[str] = []
 
@@ -193,9 +191,8 @@ def live(place: Place, script: Sequence[Operation], watched_from: int, ending: E
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.gallery_index.doomed"])
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(
-        target=run, args=(place.directory, place.redis_url, script, watched_from, ending, theirs)
-    )
+    same_place = Place(place.directory, place.redis_url, first_stage=place.first_stage)
+    child = context.Process(target=run, args=(same_place, script, watched_from, ending, theirs))
     child.start()
     theirs.close()
     said: dict[str, list[Any]] = {}

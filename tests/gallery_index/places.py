@@ -11,6 +11,7 @@ from gallery_index.gallery import Gallery
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import Added, EntryFilter, GalleryEntry, GroupBy, Match, NewEntry
 from gallery_index.upkeep import UpkeepPolicy
+from tests.gallery_index.early import EARLY
 
 DIM = 16
 MODEL = "model-a"
@@ -18,11 +19,16 @@ MODEL = "model-a"
 
 @dataclass
 class Place:
-    """A directory and a store. `crash` opens anew what was never closed, as after kill -9."""
+    """A directory and a store. `crash` opens anew what was never closed, as after kill -9.
+
+    With a `first_stage` galleries opened without a policy are `early`, and compressed so by who
+    has called `early.compress_with`.
+    """
 
     directory: Path
     redis_url: str | None = None
     opened: list[Gallery] = field(default_factory=list)
+    first_stage: str | None = None
 
     def open(
         self,
@@ -38,7 +44,7 @@ class Place:
             model_id=model_id,
             embedding_dim=dim,
             redis_url=self.redis_url,
-            policy=policy,
+            policy=policy or (EARLY if self.first_stage else None),
             upkeep=upkeep,
         )
         self.opened.append(gallery)

@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 
 from gallery_index.records import EntryFilter
-from tests.gallery_index.bases import EVERYBODY, OPERATIONS, Base, prepare
+from tests.gallery_index.bases import (
+    BEFORE_EARLY,
+    EVERYBODY,
+    OPERATIONS,
+    OPERATIONS_EARLY,
+    Base,
+    prepare,
+)
 from tests.gallery_index.doomed import KilledAt, Unharmed, live
+from tests.gallery_index.early import compress_with
 from tests.gallery_index.places import Place
 from tests.gallery_index.scripts import (
     Left,
@@ -22,7 +30,11 @@ from tests.gallery_index.scripts import (
 
 
 def die_everywhere(
-    place: Place, base: Base, script: list[Operation], watched_from: int, held: State
+    place: Place,
+    base: Base,
+    script: list[Operation],
+    watched_from: int,
+    held: State,
 ) -> int:
     """Kill a process at every step of a script; check what each left. Returns how many died."""
     base.restore()
@@ -47,6 +59,23 @@ def test_a_death_at_any_step_leaves_all_of_an_operation_or_nothing(
 ) -> None:
     held = prepare(place, base)
     assert die_everywhere(place, base, [("open",), *OPERATIONS[name]], 1, held) >= 2
+
+
+@pytest.mark.parametrize("first_stage", ["pca", "rabitq"])
+@pytest.mark.parametrize("name", OPERATIONS_EARLY)
+def test_a_death_at_any_step_of_a_compressed_gallery_is_no_other(
+    sqlite_place: Place,
+    directory: Path,
+    name: str,
+    first_stage: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sqlite_place.first_stage = first_stage
+    compress_with(first_stage, monkeypatch.setattr)
+    with Base(sqlite_place, directory / "alive") as base:
+        held = prepare(sqlite_place, base, BEFORE_EARLY)
+        script = [("open",), *OPERATIONS_EARLY[name]]
+        assert die_everywhere(sqlite_place, base, script, 1, held) >= 2
 
 
 def test_a_death_at_any_step_of_a_creation_is_no_obstacle(place: Place, base: Base) -> None:

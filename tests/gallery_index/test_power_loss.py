@@ -14,6 +14,7 @@ from gallery_index.durable_files import replace_file, write_synced
 from tests.gallery_index.bases import Base
 from tests.gallery_index.disk import Disk
 from tests.gallery_index.doomed import SYNCS, Life, PowerLostAt, SyncFailedAt, Unharmed, live
+from tests.gallery_index.early import compress_with
 from tests.gallery_index.places import Place
 from tests.gallery_index.scripts import Left, Operation, add, check, perform, states
 from tests.gallery_index.steps import Watch
@@ -21,6 +22,7 @@ from tests.gallery_index.steps import Watch
 LIVES = 3
 FAILURES = 6
 IMAGES = 5
+FIRST_STAGES = (None, "pca", "rabitq")
 
 
 def random_script(chance: random.Random) -> list[Operation]:
@@ -36,7 +38,7 @@ def random_script(chance: random.Random) -> list[Operation]:
         seeds = range(seed, seed + chance.randint(1, 4))
         enrolment = add(*seeds, person=chance.choice(["person-ann", "person-bob", "person-eve"]))
         operations: list[tuple[int, Operation]] = [(4, enrolment), (1, ("snapshot",))]
-        operations += [(1, ("rebuild",)), (1, ("reopen",))]
+        operations += [(1, ("rebuild",)), (1, ("reopen",)), (2, ("upkeep",))]
         if held:
             entry, person = chance.choice(sorted(held.items()))
             operations += [(2, ("delete", entry)), (1, ("erase", person))]
@@ -67,16 +69,19 @@ def check_images(place: Place, images: Path, life: Life, script: list[Operation]
         dead.keep_store()
         for image in sorted(images.glob("[0-9]*")):
             dead.restore_store()
-            survivor = Place(image, place.redis_url)
+            survivor = Place(image, place.redis_url, first_stage=place.first_stage)
             check(survivor, left, f"{image}: {script}")
             survivor.close()
 
 
 @pytest.mark.parametrize("seed", range(LIVES))
 def test_nothing_acknowledged_is_lost_when_the_power_fails(
-    place: Place, unborn: Base, directory: Path, seed: int
+    place: Place, unborn: Base, directory: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(seed)
+    place.first_stage = FIRST_STAGES[seed % 3]
+    if place.first_stage is not None:
+        compress_with(place.first_stage, monkeypatch.setattr)
     script = random_script(chance)
     steps = live(place, script, 0, Unharmed()).telling_steps
     for number in [*chance.sample(steps, FAILURES), steps[-1]]:
@@ -89,9 +94,12 @@ def test_nothing_acknowledged_is_lost_when_the_power_fails(
 
 @pytest.mark.parametrize("seed", range(LIVES))
 def test_an_fsync_that_failed_is_not_believed_later(
-    place: Place, unborn: Base, directory: Path, seed: int
+    place: Place, unborn: Base, directory: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(seed)
+    place.first_stage = FIRST_STAGES[seed % 3]
+    if place.first_stage is not None:
+        compress_with(place.first_stage, monkeypatch.setattr)
     script = random_script(chance)
     calls = live(place, script, 1, Unharmed()).calls
     assert calls
