@@ -4,8 +4,8 @@
     python -m benchmarks.gallery --embeddings embeddings.npz --work work --out gallery.json
 
 Embeddings of a few hundred people are extended to each size (`gallery_population`). Every step
-runs in a process of its own, so that memory is that step's alone; the work directory needs 2.1
-times the vectors' size, and what a size wrote is removed when it is done.
+runs in a process of its own, so that memory is that step's alone; what a size wrote into the work
+directory is removed when it is done.
 """
 
 import argparse
