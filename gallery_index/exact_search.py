@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.half_precision import rounding_error, similarities
+from gallery_index.index.half_precision import rounding_error, similarities
 from gallery_index.records import GroupBy
 
 _FIRST_CANDIDATES = 256

@@ -9,7 +9,7 @@ import itertools
 import sys
 
 from gallery_index.records import EntryChanges
-from gallery_index.shared_gallery import SharedGallery
+from gallery_index.shared.gallery import SharedGallery
 from tests.gallery_index.places import DIM, MODEL, enrolled, new
 
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gallery_index import recall_measure
 from gallery_index.errors import GalleryCorruptError
+from gallery_index.files.vector_file import VectorFile
 from gallery_index.gallery import Gallery
+from gallery_index.index import recall_measure
+from gallery_index.index.local_index import LocalIndex
+from gallery_index.index.quantizers import PcaInt8, Quantizer
+from gallery_index.index.recall import Probe
+from gallery_index.index.recall_record import Recall
 from gallery_index.index_care import IndexCare
-from gallery_index.local_index import LocalIndex
-from gallery_index.quantizers import PcaInt8, Quantizer
-from gallery_index.recall import Probe
-from gallery_index.recall_record import Recall
 from gallery_index.records import EntryFilter, NewEntry
 from gallery_index.upkeep import UpkeepPolicy
-from gallery_index.vector_file import VectorFile
 from tests.gallery_index.embeddings import structured
 from tests.gallery_index.places import BruteForce, Place, enrolled, ids, new
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gallery_index.records import EntryFilter
-from gallery_index.shared_gallery import SharedGallery
+from gallery_index.shared.gallery import SharedGallery
 from tests.gallery_index.places import DIM, MODEL, ids
 from tests.gallery_index.qdrant_over_grpc import QdrantOverGrpc
 from tests.redis_server import RedisServer
