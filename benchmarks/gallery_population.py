@@ -127,7 +127,7 @@ def _person_directions(visible: _Parts, infrared: _Parts) -> tuple[Floats, Float
     for side, columns in ((visible, slice(0, dim)), (infrared, slice(dim, None))):
         noise = np.square(side.residuals @ directions[:, columns].T).mean(axis=0)
         variances = variances - noise / side.crops_per_person
-    return _scaled(directions, variances), scores[:, variances > 0]
+    return _scaled(directions, variances), scores[:, variances > 0].astype(np.float32)
 
 
 def _side(parts: _Parts, persons: Floats, frames: Floats) -> ModalitySide:

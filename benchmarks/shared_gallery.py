@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from qdrant_client import models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-from gallery_index.qdrant_filters import payload_of
 from gallery_index.records import GalleryEntry, GalleryIdentity
-from gallery_index.shared_records import SharedRecords
+from gallery_index.shared.qdrant_filters import payload_of
+from gallery_index.shared.records import SharedRecords
 from tests.redis_server import RedisServer
 
 CROPS_A_PERSON = 100

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.half_precision import rounding_error, similarities
+from gallery_index.index.half_precision import rounding_error, similarities
 from gallery_index.records import GroupBy
 
 _FIRST_CANDIDATES = 256
@@ -24,8 +24,8 @@ _BLOCK = 64
 _KNOWN_PERSON = 8  # entries of a person scored, from which the errors of the others are known
 _CAUTION = 2.0  # of the error that a query has shown, for entries that it has not met
 MOST_SCORED = 4096
-"""Entries scored exactly for one query, unless more than a quarter of it are asked for: a set of
-this size is always answered exactly, whatever the first stage."""
+"""Entries scored exactly for one query, unless more than a quarter of it are asked for. Where no
+more match, the first stage's own margin holds, which hardly any pair exceeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +99,17 @@ class _Scored:
         self.values = np.concatenate([self.values, values])
         self.estimates = np.concatenate([self.estimates, found.estimates[places]])
 
-    def margin(self, prior: float) -> float:
+    def margin(self, found: Candidates) -> float:
         """How far a similarity may exceed its estimate, by what this query has shown so far.
 
         Estimates fall short the more the nearer an entry is, and the nearest are scored first: what
         they were short of bounds what the others are. Never more than the first stage says, nor
         less than a quarter of it.
         """
-        if not len(self.values):
-            return prior
+        if not len(self.values) or found.total <= MOST_SCORED:
+            return found.margin
         shown = float((self.values - self.estimates).max())
-        return min(prior, max(_CAUTION * shown + self.error, prior / 4))
+        return min(found.margin, max(_CAUTION * shown + self.error, found.margin / 4))
 
     def best_of_groups(self, ask: Ask) -> NDArray[np.float32]:
         """The best of each person scored; of entries without one, and ungrouped, every value."""
@@ -137,17 +137,18 @@ class _Scored:
             bars[known] = groups.best[place[known]] - self.error
         return bars
 
-    def person_margins(self, persons: NDArray[np.int64], prior: float) -> NDArray[np.float32]:
+    def person_margins(self, persons: NDArray[np.int64], found: Candidates) -> NDArray[np.float32]:
         """How far a similarity may exceed its estimate, for entries of each of these persons.
 
         A person's crops are alike, and so are the errors of their estimates: after a few, the
-        largest, and as much again as they differ by, bounds the rest.
+        largest, and twice as much again as they differ by, bounds the rest.
         """
-        margins = np.full(len(persons), self.margin(prior), np.float32)
+        margins = np.full(len(persons), self.margin(found), np.float32)
         groups, place, known = self._groups(persons)
-        if len(groups.names):
+        if len(groups.names) and found.total > MOST_SCORED:
             known &= groups.counts[place] >= _KNOWN_PERSON
-            shown = 2 * groups.most_short - groups.least_short + self.error
+            spread = groups.most_short - groups.least_short
+            shown = groups.most_short + 2 * spread + self.error
             margins[known] = np.minimum(margins[known], shown[place[known]])
         return margins
 
@@ -223,11 +224,11 @@ def _score(
     left = np.flatnonzero(~np.isin(found.rows, scored.rows))
     block = _BLOCK + ask.top_k
     while len(left):
-        reach = found.estimates[left] + np.float32(scored.margin(found.margin))
+        reach = found.estimates[left] + np.float32(scored.margin(found))
         needed = reach >= scored.bar(ask)
         if ask.group_by == "person":
             persons = found.persons[left]
-            reach = found.estimates[left] + scored.person_margins(persons, found.margin)
+            reach = found.estimates[left] + scored.person_margins(persons, found)
             needed &= reach >= scored.person_bars(persons)
         left = left[needed]
         places, left = left[:block], left[block:]
@@ -236,7 +237,7 @@ def _score(
         block = min(2 * block, 4 * _BLOCK + ask.top_k)
     if not len(found.rows):
         return True
-    return bool(found.estimates[-1] + scored.margin(found.margin) < scored.bar(ask))
+    return bool(found.estimates[-1] + scored.margin(found) < scored.bar(ask))
 
 
 def _values(

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index import validation
-from gallery_index.crops import CropStore
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryConflictError,
@@ -28,6 +27,7 @@ from gallery_index.errors import (
     PersonNotFoundError,
 )
 from gallery_index.exact_search import Ask, exact_search
+from gallery_index.files.crops import CropStore
 from gallery_index.group_commit import GroupCommit
 from gallery_index.index_care import IndexCare
 from gallery_index.opening import GalleryFiles, open_files

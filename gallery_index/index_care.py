@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.errors import GalleryCorruptError, GalleryError, StoreUnavailableError
-from gallery_index.first_stage import FirstStage
-from gallery_index.local_index import (
+from gallery_index.index.first_stage import FirstStage
+from gallery_index.index.local_index import (
     add_at,
     damaged_entries,
     encode_positions,
@@ -23,13 +23,14 @@ from gallery_index.local_index import (
     sample_of,
     unreadable,
 )
+from gallery_index.index.quantizer_choice import choose, finer
+from gallery_index.index.quantizers import ExactFp16, Quantizer
+from gallery_index.index.recall_measure import measured
+from gallery_index.index.recall_record import Recall
 from gallery_index.opening import GalleryFiles
-from gallery_index.quantizer_choice import choose, finer
-from gallery_index.quantizers import ExactFp16, Quantizer
-from gallery_index.recall_measure import measured
-from gallery_index.recall_record import Recall
 from gallery_index.recovery import GalleryMemory
-from gallery_index.snapshots import KEPT, QUANTIZER, RECALL, begin_snapshot
+from gallery_index.snapshots.directory import KEPT, begin_snapshot
+from gallery_index.snapshots.manifest import QUANTIZER, RECALL
 from gallery_index.upkeep import UpkeepPolicy
 
 _LOG = logging.getLogger(__name__)

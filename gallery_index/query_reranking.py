@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.blas_threads import one_blas_thread
 from gallery_index.exact_search import Ask
+from gallery_index.index.blas_threads import one_blas_thread
 from gallery_index.records import Match
 from gallery_index.reranking import rerank
 

@@ -13,25 +13,26 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.entry_table import EntryTable
 from gallery_index.errors import GalleryCorruptError, GalleryError
-from gallery_index.first_stage import FirstStage
-from gallery_index.local_index import (
+from gallery_index.index.first_stage import FirstStage
+from gallery_index.index.local_index import (
     LocalIndex,
     encode_positions,
     live_positions,
     row_blocks,
     sample_of,
 )
+from gallery_index.index.quantizer_choice import choose
+from gallery_index.index.quantizers import from_bytes
+from gallery_index.index.recall_record import Recall, unpacked
 from gallery_index.opening import GalleryFiles
-from gallery_index.quantizer_choice import choose
-from gallery_index.quantizers import from_bytes
-from gallery_index.recall_record import Recall, unpacked
-from gallery_index.record_codec import StoreHead
 from gallery_index.records import GalleryEntry, GalleryIdentity
 from gallery_index.search_index import Change, Erase, Operation
-from gallery_index.snapshots import CODES, QUANTIZER, RECALL, Sections, Snapshot, SnapshotData
-from gallery_index.store import Transaction
+from gallery_index.snapshots.data import SnapshotData
+from gallery_index.snapshots.manifest import CODES, QUANTIZER, RECALL, Sections, Snapshot
+from gallery_index.stores.record_codec import StoreHead
+from gallery_index.stores.store import Transaction
+from gallery_index.table.entry_table import EntryTable
 
 _LOG = logging.getLogger(__name__)
 _RECORDS_AT_ONCE = 4096
@@ -99,8 +100,8 @@ def erase_in_files(
     files.vectors.erase(rows)
     crops = files.crops.unlink(rows)
     erase_in_snapshots(files, rows, again=again)
-    if scrub:
-        files.store.scrub()
+    if scrub and not files.store.scrub():
+        _LOG.warning("%s is being read: its log keeps erased names for now", files.store.location)
     return crops
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.entry_table import EntryTable
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.local_index import LocalIndex, damaged_entries
+from gallery_index.files.vector_file import RowBlock
+from gallery_index.index.local_index import LocalIndex, damaged_entries
+from gallery_index.index.recall_measure import measured
 from gallery_index.opening import GalleryFiles, open_files, read_identity
-from gallery_index.recall_measure import measured
 from gallery_index.records import GalleryEntry, VerificationReport
 from gallery_index.recovery import replayed, table_of
-from gallery_index.snapshots import SnapshotData
-from gallery_index.vector_file import RowBlock
+from gallery_index.snapshots.data import SnapshotData
+from gallery_index.table.entry_table import EntryTable
 
 OnStep = Callable[[int], object]
 

@@ -16,7 +16,7 @@ from gallery_index.opening import GalleryFiles
 from gallery_index.records import GalleryEntry
 from gallery_index.recovery import GalleryMemory, erase_in_files
 from gallery_index.search_index import Change, Erase, Operation, Put
-from gallery_index.store import Transaction
+from gallery_index.stores.store import Transaction
 from gallery_index.validation import PreparedEntry, entries_of
 
 _LOG = logging.getLogger(__name__)

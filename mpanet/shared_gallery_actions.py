@@ -12,7 +12,7 @@ from mpanet.errors import CommandError, reported
 from mpanet.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from gallery_index.shared_gallery import SharedGallery
+    from gallery_index.shared.gallery import SharedGallery
 
 PLACES = {
     "redis_url": "where the records are",
@@ -49,7 +49,7 @@ def run_replay(args: argparse.Namespace) -> int:
     """Enrol a backup. Returns 0; a damaged one ends with 1."""
     opener = _opener(args)
     from gallery_index.errors import GalleryCorruptError, GalleryError
-    from gallery_index.shared_replay import replay
+    from gallery_index.shared.replay import replay
 
     with (
         reported(GalleryError),
@@ -92,7 +92,7 @@ def _opener(args: argparse.Namespace) -> "Callable[[str, int], SharedGallery]":
             option = f"--{name.replace('_', '-')} (or MPANET_{name.upper()})"
             raise CommandError(f"{option} is required: the gallery is shared")
     try:
-        from gallery_index.shared_gallery import SharedGallery
+        from gallery_index.shared.gallery import SharedGallery
     except ImportError as error:
         raise CommandError(
             f"a shared gallery needs the extra `scale` ({error}): pip install 'mpanet[scale]'"

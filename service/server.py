@@ -134,7 +134,7 @@ def _open_gallery(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
 
 def _open_shared(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
     try:
-        from gallery_index.shared_gallery import SharedGallery
+        from gallery_index.shared.gallery import SharedGallery
     except ImportError as error:
         raise StartError(
             f"MPANET_QDRANT_URL needs the extra `scale` ({error}): pip install 'mpanet[scale]'"

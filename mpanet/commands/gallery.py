@@ -150,7 +150,7 @@ def _rebuild(args: argparse.Namespace) -> int:
 
 
 def _backup(args: argparse.Namespace) -> int:
-    from gallery_index.backup import back_up
+    from gallery_index.backup.backup import back_up
     from gallery_index.errors import GalleryCorruptError, GalleryError
 
     with (
@@ -169,8 +169,8 @@ def _backup(args: argparse.Namespace) -> int:
 
 
 def _restore(args: argparse.Namespace) -> int:
+    from gallery_index.backup.restore import restore
     from gallery_index.errors import GalleryCorruptError, GalleryError
-    from gallery_index.restore import restore
 
     with (
         reported(GalleryError),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gallery_index import quantizer_choice
+from gallery_index.index import quantizer_choice
 from gallery_index.upkeep import UpkeepPolicy
 
 EARLY = UpkeepPolicy(

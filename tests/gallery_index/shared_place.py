@@ -9,11 +9,11 @@ from typing import Any
 
 from qdrant_client import QdrantClient
 
-from gallery_index.qdrant_index import QdrantIndex
-from gallery_index.shared_crops import SharedCrops
-from gallery_index.shared_gallery import SharedGallery
-from gallery_index.shared_opening import settle_identity, settle_index
-from gallery_index.shared_records import SharedRecords
+from gallery_index.shared.crops import SharedCrops
+from gallery_index.shared.gallery import SharedGallery
+from gallery_index.shared.opening import settle_identity, settle_index
+from gallery_index.shared.qdrant_index import QdrantIndex
+from gallery_index.shared.records import SharedRecords
 from tests.gallery_index.places import DIM, MODEL
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import redis
 
-from gallery_index import durable_files
+from gallery_index.files import durable_files
 
 ON_DESCRIPTORS = (
     "pwrite", "pwritev", "write", "writev", "fsync", "fdatasync", "ftruncate", "posix_fallocate",

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from gallery_index import record_reader
-from gallery_index.backup import back_up
+from gallery_index.backup.backup import back_up
+from gallery_index.backup.restore import restore
 from gallery_index.gallery import Gallery
 from gallery_index.records import EntryChanges, EntryFilter
-from gallery_index.restore import restore
+from gallery_index.stores import record_reader
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 
 ANY = EntryFilter()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gallery_index.durable_files import punch_hole
-from gallery_index.entry_table import EntryTable
+from gallery_index.files.durable_files import punch_hole
 from gallery_index.records import EntryFilter
-from gallery_index.sqlite_store import SQLiteStore
+from gallery_index.stores.sqlite_store import SQLiteStore
+from gallery_index.table.entry_table import EntryTable
 from tests.gallery_index.places import Place, enrolled, new, vector
 
 ANY = EntryFilter()
@@ -61,7 +61,7 @@ def watch(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         punch_hole(descriptor, offset, length)
         events.append(f"hole in {name(Path(f'/proc/self/fd/{descriptor}').readlink())}")
 
-    monkeypatch.setattr("gallery_index.vector_file.punch_hole", noted_hole)
+    monkeypatch.setattr("gallery_index.files.vector_file.punch_hole", noted_hole)
     for method in ("put", "put_many", "remove"):
         original = getattr(EntryTable, method)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gallery_index import recall_measure
-from gallery_index.first_stage import FirstStage
+from gallery_index.index import recall_measure
+from gallery_index.index.first_stage import FirstStage
 from gallery_index.records import Added, EntryFilter
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 

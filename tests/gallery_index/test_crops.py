@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gallery_index.crops import CropFiles
 from gallery_index.errors import StorageFullError
+from gallery_index.files.crops import CropFiles
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from gallery_index.exact_search import (
     exact_search,
     exact_similarities,
 )
+from gallery_index.records import GroupBy
 from tests.gallery_index.embeddings import flat
 
 DIM = 16
@@ -135,6 +136,24 @@ def test_the_answer_is_the_exact_one_whatever_the_estimates_within_their_margin(
     found, scored = stage.search(ask)
     assert same(found, stage.expected(ask))
     assert scored <= len(stage.rows)
+
+
+@pytest.mark.parametrize("group_by", ["entry", "person"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_query_learns_from_the_nearest_how_short_estimates_fall(
+    group_by: GroupBy, seed: int
+) -> None:
+    """As codes do it: the nearer the shorter, up to the margin; copies of one crop alike."""
+    rng = np.random.default_rng(seed)
+    crowd = np.concatenate([near(1250, noise, seed) for noise in (0.03, 0.2, 0.4, 0.8)])
+    stage = MadeUp(crowd, 0.13, np.repeat(np.arange(500), 10), None, seed)
+    short = 0.12 * np.clip(stage.exact, 0, 1) ** 2 + rng.uniform(-0.004, 0.004, len(crowd))
+    stage.estimates = (stage.exact - short).astype(np.float32)
+    stage.order = np.lexsort((stage.rows, -stage.estimates))
+    ask = Ask(10, group_by, None)
+    found, scored = stage.search(ask)
+    assert same(found, stage.expected(ask))
+    assert scored < len(crowd) / 2
 
 
 def test_an_estimate_that_is_too_low_by_the_margin_does_not_lose_its_entry() -> None:

@@ -13,7 +13,7 @@ import redis
 from gallery_index.errors import GalleryError, StorageFullError
 from gallery_index.gallery import Gallery
 from gallery_index.records import EntryChanges, EntryFilter
-from gallery_index.sqlite_store import SQLiteStore
+from gallery_index.stores.sqlite_store import SQLiteStore
 from tests.gallery_index.bases import EVERYBODY, OPERATIONS, Base, prepare
 from tests.gallery_index.doomed import Unharmed, live
 from tests.gallery_index.places import Place, enrolled, ids, new, vector

@@ -9,7 +9,6 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from gallery_index.entry_table import EntryTable
 from gallery_index.errors import (
     CursorError,
     EntryConflictError,
@@ -18,13 +17,14 @@ from gallery_index.errors import (
     InvalidEntryError,
     PersonNotFoundError,
 )
-from gallery_index.growing_array import GrowingArray
 from gallery_index.records import Added, EntryChanges, EntryFilter, GalleryEntry, NewEntry
+from gallery_index.table.entry_table import EntryTable
+from gallery_index.table.growing_array import GrowingArray
 from tests.gallery_index.places import DIM, MODEL, Place, enrolled, ids, new, vector
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 ANY = EntryFilter()
-PLAIN = dict | list | tuple | set | frozenset
+PLAIN = (dict, list, tuple, set, frozenset)
 
 
 def in_memory(held: object) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock, Semaphore, Thread
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,8 @@ from gallery_index.errors import StorageFullError
 from gallery_index.gallery import Gallery
 from gallery_index.group_commit import MOST_TOGETHER, GroupCommit
 from gallery_index.records import Added
-from gallery_index.sqlite_store import SQLiteStore
-from gallery_index.store import Transaction
+from gallery_index.stores.sqlite_store import SQLiteStore
+from gallery_index.stores.store import Transaction
 from tests.gallery_index.places import Place, ids, new, vector
 
 
@@ -40,9 +41,9 @@ class Written:
 class Submitted(Thread):
     """A thread that submits and keeps what came of it."""
 
-    def __init__(self, submit: Callable[[], list[int]]) -> None:
+    def __init__(self, submit: Callable[[], list[Any]]) -> None:
         super().__init__(daemon=True)
-        self.outcome: list[int] | Exception | None = None
+        self.outcome: list[Any] | Exception | None = None
         self._submit = submit
         self.start()
 
@@ -193,7 +194,7 @@ def test_a_full_disk_is_told_to_every_thread_and_enrols_nobody(
         def no_room(*args: object) -> None:
             raise full
 
-        patched.setattr("gallery_index.vector_file.VectorFile.append", no_room)
+        patched.setattr("gallery_index.files.vector_file.VectorFile.append", no_room)
         threads = added_together(gallery, patched, 8)
     assert [thread.outcome for thread in threads] == [full] * 8
     assert len(gallery) == 0

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gallery_index import recall_measure
 from gallery_index.errors import GalleryCorruptError
+from gallery_index.files.vector_file import VectorFile
 from gallery_index.gallery import Gallery
+from gallery_index.index import recall_measure
+from gallery_index.index.local_index import LocalIndex
+from gallery_index.index.quantizers import PcaInt8, Quantizer
+from gallery_index.index.recall import Probe
+from gallery_index.index.recall_record import Recall
 from gallery_index.index_care import IndexCare
-from gallery_index.local_index import LocalIndex
-from gallery_index.quantizers import PcaInt8, Quantizer
-from gallery_index.recall import Probe
-from gallery_index.recall_record import Recall
 from gallery_index.records import EntryFilter, NewEntry
 from gallery_index.upkeep import UpkeepPolicy
-from gallery_index.vector_file import VectorFile
 from tests.gallery_index.embeddings import structured
 from tests.gallery_index.places import BruteForce, Place, enrolled, ids, new
 
 ANY = EntryFilter()
-DIM = 128
+DIM = 256
 COUNT = 600
 VECTORS = structured(COUNT + 200, DIM).astype(np.float32)
 QUERIES = structured(20, DIM, seed=5).astype(np.float32)
@@ -70,7 +70,7 @@ def is_right(gallery: Gallery) -> bool:
         ids(gallery.search(query, top_k=10, group_by=group_by))
         == [entry_id for entry_id, _ in oracle.search(query, 10, ANY, group_by)]
         for query in QUERIES[:5]
-        for group_by in ("entry", "person")  # type: ignore[misc]
+        for group_by in ("entry", "person")
     )
 
 
@@ -80,7 +80,7 @@ def test_a_gallery_is_searched_exactly_until_it_has_so_many_entries(sqlite_place
     assert gallery.stats().index_kind == "exact-fp16"
     enrolled(gallery, *numbered(499))
     gallery.upkeep()
-    assert gallery.stats().index_kind == "pca64-int8"
+    assert gallery.stats().index_kind == "pca128-int8"
     assert gallery.stats().index_bytes < 500 * (2 * DIM)
     assert is_right(gallery)
     enrolled(gallery, *numbered(*range(500, 550)))
@@ -94,7 +94,7 @@ def test_a_trained_first_stage_is_in_the_next_snapshot_and_read_from_it(
     gallery = filled(sqlite_place, TRAINED)
     gallery.snapshot()
     gallery.upkeep()
-    assert gallery.stats().index_kind == "pca64-int8"
+    assert gallery.stats().index_kind == "pca128-int8"
     codes = gallery._memory.index.stage.codes(0, COUNT)
     sqlite_place.close()
 
@@ -104,7 +104,7 @@ def test_a_trained_first_stage_is_in_the_next_snapshot_and_read_from_it(
     with monkeypatch.context() as patched:
         patched.setattr(VectorFile, "read", unread)
         gallery = sqlite_place.open(dim=DIM, policy=TRAINED)
-    assert gallery.stats().index_kind == "pca64-int8"
+    assert gallery.stats().index_kind == "pca128-int8"
     assert np.array_equal(gallery._memory.index.stage.codes(0, COUNT), codes)
     assert is_right(gallery)
 
@@ -123,9 +123,9 @@ def kinds_trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("recalls", "expected"),
     [
-        ([1.0], ["pca64-int8"]),
-        ([0.98, 0.99], ["pca64-int8", "hr-rabitq"]),
-        ([0.5, 0.9, 0.98], ["pca64-int8", "hr-rabitq", "exact-fp16"]),
+        ([1.0], ["pca128-int8"]),
+        ([0.98, 0.99], ["pca128-int8", "hr-rabitq"]),
+        ([0.5, 0.9, 0.98], ["pca128-int8", "hr-rabitq", "exact-fp16"]),
     ],
 )
 def test_recall_below_the_target_leads_to_a_finer_first_stage(
@@ -136,7 +136,7 @@ def test_recall_below_the_target_leads_to_a_finer_first_stage(
 ) -> None:
     left = list(recalls)
 
-    def measured(index: Any) -> Recall:
+    def measured(index: Any, on_block: object) -> Recall:
         return Recall(left.pop(0), COUNT, datetime.now(UTC))
 
     monkeypatch.setattr("gallery_index.index_care.measured", measured)
@@ -214,7 +214,7 @@ def test_what_is_written_during_a_training_is_right_after_it(
     gallery.upkeep()
     assert len(calls) == 3
     index = gallery._memory.index
-    assert gallery.stats().index_kind == "pca64-int8"
+    assert gallery.stats().index_kind == "pca128-int8"
     assert len(index.stage) == index.table.positions == COUNT + 41
     dead = np.array([7, 3, 4, 600, 550])
     assert not index.stage.codes_at(dead).any()
@@ -236,7 +236,7 @@ def test_a_damaged_row_ends_a_training_and_changes_nothing(sqlite_place: Place) 
     assert gallery.stats().index_kind == "exact-fp16"
     assert is_right(gallery)
     assert gallery.rebuild() == 1
-    assert gallery.stats().index_kind == "pca64-int8"
+    assert gallery.stats().index_kind == "pca128-int8"
     assert is_right(gallery)
     assert gallery.verify().problems == []
 

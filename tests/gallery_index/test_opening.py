@@ -14,11 +14,11 @@ from gallery_index.errors import (
     GalleryMismatchError,
     StoreUnavailableError,
 )
-from gallery_index.record_codec import StoreHead
+from gallery_index.files.vector_file import VectorFile
 from gallery_index.records import EntryFilter, VerificationReport
-from gallery_index.sqlite_store import SQLiteStore
-from gallery_index.store import Transaction
-from gallery_index.vector_file import VectorFile
+from gallery_index.stores.record_codec import StoreHead
+from gallery_index.stores.sqlite_store import SQLiteStore
+from gallery_index.stores.store import Transaction
 from gallery_index.verification import verify_directory
 from tests.gallery_index.places import DIM, MODEL, Place, enrolled, ids, new
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gallery_index.durable_files import replace_file, write_synced
+from gallery_index.files.durable_files import replace_file, write_synced
 from tests.gallery_index.bases import Base
 from tests.gallery_index.disk import Disk
 from tests.gallery_index.doomed import SYNCS, Life, PowerLostAt, SyncFailedAt, Unharmed, live

@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from gallery_index import qdrant_index
 from gallery_index.errors import (
     GalleryMismatchError,
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from gallery_index.qdrant_connection import connect
-from gallery_index.qdrant_index import QdrantIndex
 from gallery_index.records import EntryFilter, GalleryEntry, GalleryIdentity
 from gallery_index.search_index import Change, Erase, Put
+from gallery_index.shared import qdrant_index
+from gallery_index.shared.qdrant_connection import connect
+from gallery_index.shared.qdrant_index import QdrantIndex
 from tests.gallery_index.places import vector
 from tests.gallery_index.shared_place import OneAtATime
 

@@ -11,7 +11,7 @@ from qdrant_client import grpc as messages
 
 from gallery_index.errors import GalleryMismatchError, StoreUnavailableError
 from gallery_index.records import EntryChanges, EntryFilter
-from gallery_index.shared_gallery import SharedGallery
+from gallery_index.shared.gallery import SharedGallery
 from tests.gallery_index.places import DIM, MODEL, enrolled, ids, new, vector
 from tests.gallery_index.qdrant_over_grpc import QdrantOverGrpc
 from tests.redis_server import RedisServer

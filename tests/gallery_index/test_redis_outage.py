@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import redis
 
-from gallery_index import redis_connection
 from gallery_index.errors import (
     GalleryMismatchError,
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from gallery_index.record_codec import StoreHead
 from gallery_index.records import EntryFilter
-from gallery_index.redis_store import RedisStore
+from gallery_index.stores import redis_connection
+from gallery_index.stores.record_codec import StoreHead
+from gallery_index.stores.redis_store import RedisStore
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 from tests.redis_server import DURABLE, RedisServer, find_redis_server
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gallery_index.first_stage import FirstStage
 from gallery_index.gallery import Gallery
-from gallery_index.quantizers import ExactFp16
+from gallery_index.index.first_stage import FirstStage
+from gallery_index.index.quantizers import ExactFp16
 from gallery_index.records import EntryFilter, GroupBy
 from tests.gallery_index.places import DIM, BruteForce, Place, enrolled, new, vector
 

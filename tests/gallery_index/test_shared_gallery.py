@@ -23,8 +23,8 @@ from gallery_index.errors import (
 from gallery_index.exact_search import Candidates
 from gallery_index.gallery import Gallery
 from gallery_index.records import Added, EntryChanges, EntryFilter
-from gallery_index.shared_gallery import SharedGallery
-from gallery_index.shared_records import ENROLMENT_S
+from gallery_index.shared.gallery import SharedGallery
+from gallery_index.shared.records import ENROLMENT_S
 from tests.gallery_index.places import DIM, MODEL, enrolled, ids, new, vector
 from tests.gallery_index.shared_place import SharedPlace
 from tests.redis_server import RedisServer

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from gallery_index.backup import back_up
+from gallery_index.backup.backup import back_up
 from gallery_index.errors import (
     EntryConflictError,
     GalleryCorruptError,
     GalleryMismatchError,
     StoreUnavailableError,
 )
-from gallery_index.shared_gallery import SharedGallery
-from gallery_index.shared_replay import replay
+from gallery_index.shared.gallery import SharedGallery
+from gallery_index.shared.replay import replay
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 from tests.gallery_index.shared_place import SharedPlace
 from tests.redis_server import RedisServer

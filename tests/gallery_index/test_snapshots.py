@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gallery_index.durable_files import write_at
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.first_stage import FirstStage
+from gallery_index.files.durable_files import write_at
+from gallery_index.files.vector_file import RowBlock, VectorFile
 from gallery_index.gallery import Gallery
+from gallery_index.index.first_stage import FirstStage
 from gallery_index.records import EntryChanges, EntryFilter
-from gallery_index.snapshots import CODES, Snapshot, SnapshotData, SnapshotWriter
-from gallery_index.vector_file import RowBlock, VectorFile
+from gallery_index.snapshots.data import SnapshotData
+from gallery_index.snapshots.manifest import CODES, Snapshot
+from gallery_index.snapshots.writer import SnapshotWriter
 from gallery_index.verification import verify_directory
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 
@@ -243,7 +245,8 @@ def test_an_erasure_leaves_the_name_of_a_person_who_has_another_entry(
 def test_an_erasure_cut_short_in_a_snapshot_is_finished_whatever_reached_the_disk(
     sqlite_place: Place, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gallery_index.snapshots._BLOCK", 64)  # what is lost is a block's alone
+    for name in ("writer", "data"):
+        monkeypatch.setattr(f"gallery_index.snapshots.{name}.BLOCK", 64)  # what is lost is a block's alone
     gallery = sqlite_place.open()
     rare = replace(new(9, entry_id="rare-id"), person_id="rare-person", camera_id="rare-camera",
                    attributes={"rare-key": "rare-value"})  # fmt: skip
@@ -262,8 +265,8 @@ def test_an_erasure_cut_short_in_a_snapshot_is_finished_whatever_reached_the_dis
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("gallery_index.snapshots.write_at", power_fails)
-        patched.setattr("gallery_index.snapshots.sync_data", dies)
+        patched.setattr("gallery_index.snapshots.data.write_at", power_fails)
+        patched.setattr("gallery_index.snapshots.data.sync_data", dies)
         with pytest.raises(KeyboardInterrupt):
             gallery.delete("rare-id")
     sqlite_place.crash()

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gallery_index import record_reader
 from gallery_index.errors import (
     GalleryCorruptError,
     GalleryMismatchError,
     StoreUnavailableError,
 )
-from gallery_index.record_codec import StoreHead, encode_entry
 from gallery_index.records import GalleryEntry
-from gallery_index.redis_store import RedisStore
-from gallery_index.sqlite_store import SQLiteStore
-from gallery_index.store import Changes, MetadataStore, Transaction
+from gallery_index.stores import record_reader
+from gallery_index.stores.record_codec import StoreHead, encode_entry
+from gallery_index.stores.redis_store import RedisStore
+from gallery_index.stores.sqlite_store import SQLiteStore
+from gallery_index.stores.store import Changes, MetadataStore, Transaction
 from tests.gallery_index.stores import (
     IDENTITY,
     Connect,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gallery_index.errors import GalleryCorruptError, GalleryError
+from gallery_index.files.vector_file import VectorFile
 from gallery_index.records import GalleryIdentity
-from gallery_index.vector_file import VectorFile
 from tests.gallery_index.embeddings import flat
 
 HEADER = 4096
@@ -59,7 +59,7 @@ def test_rows_come_in_the_order_asked_for_with_their_ids(file: VectorFile) -> No
 
 
 def test_a_scan_is_every_row_once(file: VectorFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gallery_index.vector_file._SCAN_BYTES", 3 * ROW)
+    monkeypatch.setattr("gallery_index.files.vector_file._SCAN_BYTES", 3 * ROW)
     blocks = [block.rows.tolist() for block in file.scan(1, COUNT)]
     assert blocks == [[1, 2, 3], [4, 5, 6], [7]]
 
@@ -98,11 +98,11 @@ class NoHoles:
 def test_where_there_are_no_holes_zeros_are_left(
     file: VectorFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gallery_index.durable_files._LIBC", NoHoles(errno.EOPNOTSUPP))
+    monkeypatch.setattr("gallery_index.files.durable_files._LIBC", NoHoles(errno.EOPNOTSUPP))
     file.erase([1, 2])
     assert file.path.read_bytes()[HEADER + ROW :][: 2 * ROW] == bytes(2 * ROW)
     assert file.is_erased(1)
-    monkeypatch.setattr("gallery_index.durable_files._LIBC", NoHoles(errno.EIO))
+    monkeypatch.setattr("gallery_index.files.durable_files._LIBC", NoHoles(errno.EIO))
     with pytest.raises(GalleryError, match=r"vectors\.bin"):
         file.erase([3])
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gallery_index import shared_gallery
 from gallery_index.gallery import Gallery
-from gallery_index.qdrant_index import QdrantIndex
 from gallery_index.records import GalleryIdentity, NewEntry
+from gallery_index.shared import gallery as shared_gallery
+from gallery_index.shared.qdrant_index import QdrantIndex
 from mpanet.cli import main
 from tests.gallery_index.shared_place import OneAtATime
 from tests.redis_server import RedisServer, find_redis_server

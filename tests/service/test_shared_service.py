@@ -8,7 +8,7 @@ import httpx
 import pytest
 import redis
 
-from gallery_index.shared_gallery import SharedGallery
+from gallery_index.shared.gallery import SharedGallery
 from service import server
 from service.app import create_app
 from service.settings import ServiceSettings
@@ -135,8 +135,8 @@ def test_a_qdrant_that_does_not_answer_stops_the_start_in_one_line(
 def test_without_the_extra_the_start_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("shared_gallery", "qdrant_index", "qdrant_filters"):
-        monkeypatch.delitem(sys.modules, f"gallery_index.{name}", raising=False)
+    for name in ("gallery", "qdrant_index", "qdrant_filters"):
+        monkeypatch.delitem(sys.modules, f"gallery_index.shared.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
     with pytest.raises(server.StartError, match=r"pip install 'mpanet\[scale\]'"):
         server._open_gallery(shared_settings(tmp_path, "redis://r"), TinyEncoder())  # type: ignore[arg-type]
