@@ -5,7 +5,7 @@ Owns what is sent and what each answer must be. When the service is killed is no
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from typing import Any
@@ -309,8 +309,20 @@ class Client:
         matches = found.json()["matches"]
         assert matches[0]["entry_id"] == entry_id, (entry_id, matches)
         assert matches[0]["similarity"] > 0.999
-        mine = [match["entry_id"] for match in matches if match["entry_id"] in self.ledger.states]
-        assert not set(mine) & set(self.ledger.absent()), "a deleted entry was found"
+        self._check_not_gone(matches)
+        again = self._send(
+            "POST",
+            "/query",
+            files={"file": crop_of(facts.seed)},
+            data={"modality": facts.modality, "top_k": "5", "rerank": "true"},
+        )
+        assert again is not None
+        assert again.status_code == 200, again.text
+        self._check_not_gone(again.json()["matches"])
+
+    def _check_not_gone(self, matches: Sequence[Mapping[str, Any]]) -> None:
+        found = {match["entry_id"] for match in matches}
+        assert not found & set(self.ledger.absent()), "a deleted entry was found"
 
     def _agree(self, entry_id: str, body: Mapping[str, Any]) -> None:
         assert body["entry_id"] == entry_id
