@@ -90,7 +90,7 @@ def test_a_death_while_a_death_is_recovered_from_changes_nothing(
     script = [("open",), *OPERATIONS[name]]
     steps = live(place, script, 1, Unharmed()).telling_steps
     with Base(place, directory / "once dead") as once_dead:
-        for number in steps[1 :: max(1, len(steps) // 4)]:
+        for number in steps[1 :: max(1, len(steps) // 2)]:
             base.restore()
             live(place, script, 1, KilledAt(number))
             once_dead.keep()
