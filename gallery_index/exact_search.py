@@ -21,6 +21,8 @@ from gallery_index.records import GroupBy
 _FIRST_CANDIDATES = 256
 _GROWTH = 8
 _BLOCK = 64
+_MOST_OF_PERSON = 512  # entries of one person scored to find their best
+_MOST_OFFERED = 64  # times as many offered as scored, where one person's crops come first
 _KNOWN_PERSON = 8  # entries of a person scored, from which the errors of the others are known
 _CAUTION = 2.0  # of the error that a query has shown, for entries that it has not met
 MOST_SCORED = 4096
@@ -40,6 +42,11 @@ class Ask:
     def most_scored(self) -> int:
         """How many entries may be scored exactly."""
         return max(MOST_SCORED, 4 * self.top_k)
+
+    @property
+    def most_offered(self) -> int:
+        """How many candidates may be asked for: a person with many crops must not hide others."""
+        return self.most_scored * (_MOST_OFFERED if self.group_by == "person" else 1)
 
     @property
     def floor(self) -> float:
@@ -137,6 +144,14 @@ class _Scored:
             bars[known] = groups.best[place[known]] - self.error
         return bars
 
+    def counts(self, persons: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many entries of each of these persons have been scored."""
+        counts = np.zeros(len(persons), np.int64)
+        groups, place, known = self._groups(persons)
+        if len(groups.names):
+            counts[known] = groups.counts[place[known]]
+        return counts
+
     def person_margins(self, persons: NDArray[np.int64], found: Candidates) -> NDArray[np.float32]:
         """How far a similarity may exceed its estimate, for entries of each of these persons.
 
@@ -208,9 +223,10 @@ def exact_search(
     while True:
         found = find(n)
         settled = _score(query, found, ask, scored, read_vectors)
-        if settled or len(found.rows) >= found.total or n >= ask.most_scored:
+        enough = len(found.rows) >= found.total or n >= ask.most_offered
+        if settled or enough or len(scored.rows) >= ask.most_scored:
             return _ranked(query, scored, ask, read_vectors), len(scored.rows)
-        n = min(_GROWTH * n, ask.most_scored)
+        n = min(_GROWTH * n, ask.most_offered)
 
 
 def _score(
@@ -230,6 +246,7 @@ def _score(
             persons = found.persons[left]
             reach = found.estimates[left] + scored.person_margins(persons, found)
             needed &= reach >= scored.person_bars(persons)
+            needed &= scored.counts(persons) < _MOST_OF_PERSON
         left = left[needed]
         places, left = left[:block], left[block:]
         if len(places):
