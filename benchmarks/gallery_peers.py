@@ -186,7 +186,6 @@ def gpu(memory_gb: float, **where: Any) -> dict[str, Any]:
     index: Any = faiss.GpuIndexFlat(
         faiss.StandardGpuResources(), data.dim, faiss.METRIC_INNER_PRODUCT, config
     )
-    index.reserveMemory(data.rows)
     for _, vectors in data.blocks():
         index.add(vectors.astype(np.float32))
     build_s = time.perf_counter() - start
