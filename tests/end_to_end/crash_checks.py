@@ -1,6 +1,8 @@
 """What must hold once the servers are back: nothing lost, nothing returned, every answer exact."""
 
+import json
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +22,8 @@ OWN_VECTORS = 25
 PAGE = 37
 TOLERANCE = 1e-4
 """Of a similarity: the service embeds in its own order of operations and stores fp16."""
+
+RED = json.dumps({"colour": "red"})
 
 Bodies = dict[str, dict[str, Any]]
 
@@ -72,6 +76,9 @@ def check_gallery(
         persons = {each.person_id for each in facts.values()} - {None}
         assert ready["index"]["entries"] == len(facts)
         assert ready["index"]["persons"] == len(persons)
+        counts = {"gallery_entries": len(facts), "gallery_persons": len(persons)}
+        for name, expected in {**counts, "gallery_damaged_rows": 0, "store_ready": 1}.items():
+            assert _metric(http, name) == expected, name
     return len(facts)
 
 
@@ -198,6 +205,8 @@ def _random_filter(
         ({"person_id": person}, lambda facts: facts.person_id == person),
         ({"camera_id": camera}, lambda facts: facts.camera_id == camera),
         ({"exclude_camera_id": camera}, lambda facts: facts.camera_id != camera),
+        ({"exclude_person_id": person}, lambda facts: facts.person_id != person),
+        ({"attributes": RED}, lambda facts: facts.attributes == RED),
         ({"target_modality": "infrared"}, lambda facts: facts.modality == "infrared"),
         ({"captured_after": day}, lambda facts: (facts.captured_at or "") >= day),
         ({"captured_before": day}, lambda facts: (facts.captured_at or "~") < day),
@@ -215,6 +224,13 @@ def _best_of_each(exact: Mapping[str, float], listed: Mapping[str, Facts]) -> li
         name = listed[entry_id].person_id or f"entry {entry_id}"
         best[name] = max(similarity, best.get(name, -2.0))
     return sorted(best.values(), reverse=True)
+
+
+def _metric(http: httpx.Client, name: str) -> float:
+    text = http.get("/metrics").text
+    found = re.search(rf"^mpanet_{name} (\S+)$", text, re.MULTILINE)
+    assert found, text
+    return float(found[1])
 
 
 def check_nothing_of(persons: Iterable[str], directory: Path) -> None:
