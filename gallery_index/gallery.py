@@ -239,9 +239,10 @@ class Gallery:
         group_by: GroupBy = "entry",
         min_similarity: float | None = None,
     ) -> builtins.list[Match]:
-        """Return the entries most similar to a query (D,), best first; exact.
+        """Return the entries most similar to a query (D,), best first, exactly scored.
 
-        Equal similarities come in the order of enrolment. Grouped by person, the best entry of
+        Complete while no more than 4,096 entries match; beyond, as far as the recall says that
+        `stats` shows. Equal similarities come in the order of enrolment. Grouped by person, the best entry of
         each person; an entry without a person stands for itself.
         Raises: InvalidEntryError for a query, filter or `top_k` (1 to 1000) that cannot be.
         """
