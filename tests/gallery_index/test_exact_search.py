@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import (
-    MOST_SCORED,
-    Ask,
-    Candidates,
-    Found,
-    StoredVectors,
-    exact_search,
-    exact_similarities,
-)
+from gallery_index.candidates import MOST_SCORED, Ask, Candidates, Found, StoredVectors
+from gallery_index.exact_search import exact_search, exact_similarities
 from gallery_index.records import GroupBy
 from tests.gallery_index.embeddings import flat
 
