@@ -25,7 +25,7 @@ from benchmarks.gallery_child import ChildFailedError, run_child, start_child
 from benchmarks.gallery_tables import figure, tables
 
 CPUINFO = Path("/proc/cpuinfo")
-KILLED_AFTER = 5000
+KILLED_AFTER = 19_000
 LANCEDB_ROWS = 100_000
 PACKAGES = {"FAISS": "faiss-cpu", "NumPy": "numpy", "LanceDB": "lancedb"}
 
@@ -54,6 +54,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=64, help="in each slice")
     parser.add_argument("--peer-queries", type=int, default=16, help="of each slice, for the peers")
     parser.add_argument("--memory-gb", type=float, default=8, help="that a peer may fill")
+    parser.add_argument(
+        "--lancedb",
+        nargs="+",
+        default=("flat", "IVF_HNSW_SQ"),
+        metavar="INDEX",
+        help="its index types; `flat` is none. IVF_PQ's training takes very long at 14,336 dims",
+    )
+    parser.add_argument("--peer-timeout-s", type=float, default=1800, help="that a peer may take")
     parser.add_argument("--no-peers", action="store_true", help="measure the gallery alone")
     parser.add_argument("--gpu", action="store_true", help="exact search on a card, too")
     parser.add_argument("--keep", action="store_true", help="leave the galleries in place")
@@ -118,14 +126,14 @@ def measure(args: argparse.Namespace, entries: int) -> dict[str, Any]:
     }
 
 
-def restart(at: Mapping[str, str], dim: int, *, evict: bool) -> dict[str, Any]:
+def restart(at: Mapping[str, Any], dim: int, *, evict: bool) -> dict[str, Any]:
     """Open the gallery in a new process."""
     return run_child(
         "gallery_serving", task="restart", dim=dim, evict=evict, started=time.time(), **at
     )
 
 
-def killed(at: Mapping[str, str], drawn: Mapping[str, Any], entries: int) -> dict[str, Any]:
+def killed(at: Mapping[str, Any], drawn: Mapping[str, Any], entries: int) -> dict[str, Any]:
     """Enrol more, kill the process, open the gallery again; nothing acknowledged may be gone."""
     job = {"task": "more", "entries": KILLED_AFTER, "first": entries, **at, **drawn}
     with start_child("gallery_build", job) as child:
@@ -142,14 +150,14 @@ def killed(at: Mapping[str, str], drawn: Mapping[str, Any], entries: int) -> dic
     return figures | {"enrolled": KILLED_AFTER}
 
 
-def compare(args: argparse.Namespace, entries: int, where: Mapping[str, str]) -> dict[str, Any]:
+def compare(args: argparse.Namespace, entries: int, where: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the peers; one that fails or does not fit says why."""
     jobs: dict[str, dict[str, Any]] = {
         "FAISS flat, fp16": {"task": "flat"},
         "HR, RaBitQ, re-scored": {"task": "rabitq"},
     }
     skipped: dict[str, Any] = {}
-    for index in ("flat", "IVF_PQ", "IVF_HNSW_SQ"):
+    for index in args.lancedb:
         name = f"LanceDB, {index}"
         if entries <= LANCEDB_ROWS:
             jobs[name] = {"task": "lancedb", "index": index, "work": str(args.work)}
@@ -161,7 +169,9 @@ def compare(args: argparse.Namespace, entries: int, where: Mapping[str, str]) ->
     for name, job in jobs.items():
         limits = {"memory_gb": args.memory_gb, "queries": args.peer_queries}
         try:
-            found[name] = run_child("gallery_peers", **job, **limits, **where)
+            found[name] = run_child(
+                "gallery_peers", timeout_s=args.peer_timeout_s, **job, **limits, **where
+            )
         except ChildFailedError as error:
             found[name] = {"skipped": str(error)}
     return found | skipped

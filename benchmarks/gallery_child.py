@@ -64,10 +64,14 @@ def start_child(module: str, job: Mapping[str, Any]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def run_child(module: str, **job: Any) -> dict[str, Any]:
+def run_child(module: str, *, timeout_s: float | None = None, **job: Any) -> dict[str, Any]:
     """Run a job and return its figures. Raises: ChildFailedError."""
     with start_child(module, job) as child:
-        output, _ = child.communicate()
+        try:
+            output, _ = child.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise ChildFailedError(f"took more than {timeout_s:g} s") from None
     if child.returncode:
         raise ChildFailedError(f"{module} {job.get('task', '')} ended with {child.returncode}")
     figures: dict[str, Any] = json.loads(output.splitlines()[-1])

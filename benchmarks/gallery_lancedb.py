@@ -76,6 +76,6 @@ class LanceTable:
         wanted = slice.wanted[query]
         if wanted is not None:
             builder = builder.where(wanted.sql(), prefilter=True)
-        found = builder.select(["row"]).limit(TOP_K).to_arrow()
+        found = builder.select(["row", "_distance"]).limit(TOP_K).to_arrow()
         rows: list[int] = found["row"].to_pylist()
         return rows

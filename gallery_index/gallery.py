@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index import validation
+from gallery_index.candidates import Ask
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryConflictError,
@@ -26,7 +27,7 @@ from gallery_index.errors import (
     GalleryError,
     PersonNotFoundError,
 )
-from gallery_index.exact_search import Ask, exact_search
+from gallery_index.exact_search import exact_search
 from gallery_index.files.crops import CropStore
 from gallery_index.group_commit import GroupCommit
 from gallery_index.index_care import IndexCare
@@ -239,10 +240,11 @@ class Gallery:
         group_by: GroupBy = "entry",
         min_similarity: float | None = None,
     ) -> builtins.list[Match]:
-        """Return the entries most similar to a query (D,), best first; exact.
+        """Return the entries most similar to a query (D,), best first, exactly scored.
 
-        Equal similarities come in the order of enrolment. Grouped by person, the best entry of
-        each person; an entry without a person stands for itself.
+        Complete while no more than 4,096 entries match; beyond, as far as the recall says that
+        `stats` shows. Equal similarities come in the order of enrolment. Grouped by person, the
+        best entry of each person; an entry without a person stands for itself.
         Raises: InvalidEntryError for a query, filter or `top_k` (1 to 1000) that cannot be.
         """
         vector = validation.normalised(query, self._files.identity.embedding_dim, "query")

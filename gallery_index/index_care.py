@@ -35,6 +35,7 @@ from gallery_index.upkeep import UpkeepPolicy
 
 _LOG = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 256
+_PATIENCE_S = 60.0  # between snapshots that fail while something else is done
 _OVERGROWN = 2  # times the size from which a compressed first stage is due
 
 Writing = Callable[[], AbstractContextManager[None]]
@@ -58,6 +59,7 @@ class IndexCare:
         self._keeping_up = Lock()
         self._stopping = Event()
         self._worked_since = 0.0
+        self._try_again_at = 0.0
         self.erasing = Lock()
 
     def stop(self) -> None:
@@ -187,7 +189,7 @@ class IndexCare:
 
     def measure_recall(self, *, gently: bool = False) -> Recall:
         """Measure recall@10 against exact search on a sample of the entries."""
-        on_block = self._rest if gently else self._check_going_on
+        on_block = self._rest if gently else self._between_blocks
         self._worked_since = time.monotonic()
         with self._shaping:
             recall = measured(self._memory.index, on_block)
@@ -224,7 +226,7 @@ class IndexCare:
 
     def _codes(self, quantizer: Quantizer, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the codes of rows; those erased meanwhile are to be erased by the caller."""
-        self._check_going_on()
+        self._between_blocks()
         block = self._files.vectors.read(rows)
         if block.damage:
             index = self._memory.index
@@ -237,12 +239,19 @@ class IndexCare:
     def _rest(self) -> None:
         """Wait as long as the work since the last rest took."""
         self._stopping.wait(time.monotonic() - self._worked_since)
-        self._check_going_on()
+        self._between_blocks()
         self._worked_since = time.monotonic()
 
-    def _check_going_on(self) -> None:
+    def _between_blocks(self) -> None:
+        """End what reads all vectors if the gallery closes; else write a snapshot that is due."""
         if self._stopping.is_set():
             raise GalleryError("the gallery is being closed")
+        if time.monotonic() >= self._try_again_at and self._snapshot_is_due():
+            try:
+                self.snapshot()
+            except GalleryError as error:
+                _LOG.error("no snapshot: %s", error)
+                self._try_again_at = time.monotonic() + _PATIENCE_S
 
     def _sample(self) -> NDArray[np.float16]:
         index = self._memory.index

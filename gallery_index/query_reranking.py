@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import Ask
+from gallery_index.candidates import Ask
 from gallery_index.index.blas_threads import one_blas_thread
 from gallery_index.records import Match
 from gallery_index.reranking import rerank

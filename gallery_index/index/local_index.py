@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.candidates import Candidates, StoredVectors
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.exact_search import Candidates, StoredVectors
 from gallery_index.files.vector_file import RowBlock, VectorFile
 from gallery_index.index.first_stage import FirstStage
 from gallery_index.index.quantizers import ExactFp16

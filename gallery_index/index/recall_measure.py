@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import Ask, exact_search
+from gallery_index.candidates import Ask
+from gallery_index.exact_search import exact_search
 from gallery_index.index.local_index import LocalIndex, live_positions
 from gallery_index.index.recall import Block, Probe, draw_probes, measure_recall
 from gallery_index.index.recall_record import Recall

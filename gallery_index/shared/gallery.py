@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gallery_index import query_reranking, validation
 from gallery_index.backup.parts import KeptEntry
+from gallery_index.candidates import Ask
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryNotFoundError,
@@ -29,7 +30,6 @@ from gallery_index.errors import (
     PersonNotFoundError,
     StoreUnavailableError,
 )
-from gallery_index.exact_search import Ask
 from gallery_index.records import (
     Added,
     EntryChanges,

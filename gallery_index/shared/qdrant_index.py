@@ -18,6 +18,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from gallery_index.candidates import Candidates, StoredVectors
 from gallery_index.errors import (
     GalleryError,
     GalleryMismatchError,
@@ -25,7 +26,6 @@ from gallery_index.errors import (
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from gallery_index.exact_search import Candidates, StoredVectors
 from gallery_index.records import EntryFilter, GalleryEntry, GalleryIdentity
 from gallery_index.search_index import Change, Erase, IndexStats, Operation, Put, person_number
 from gallery_index.shared.qdrant_filters import CHECKSUM, INDEXED, checksum, filter_of, payload_of

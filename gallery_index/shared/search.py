@@ -8,7 +8,8 @@ in an answer only if its record says so.
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import Ask, Candidates, Found, StoredVectors, exact_search
+from gallery_index.candidates import Ask, Candidates, Found, StoredVectors
+from gallery_index.exact_search import exact_search
 from gallery_index.records import EntryFilter, GalleryEntry
 from gallery_index.search_index import person_number
 from gallery_index.shared.qdrant_index import QdrantIndex

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.candidates import Ask
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.exact_search import Ask
 from gallery_index.index.recall import Block, Probe, draw_probes, measure_recall
 from gallery_index.records import EntryFilter, GalleryEntry, VerificationReport
 from gallery_index.shared.crops import SharedCrops

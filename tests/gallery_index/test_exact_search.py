@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import (
-    MOST_SCORED,
-    Ask,
-    Candidates,
-    Found,
-    StoredVectors,
-    exact_search,
-    exact_similarities,
-)
+from gallery_index.candidates import MOST_SCORED, Ask, Candidates, Found, StoredVectors
+from gallery_index.exact_search import exact_search, exact_similarities
 from gallery_index.records import GroupBy
 from tests.gallery_index.embeddings import flat
 
@@ -214,6 +207,17 @@ def test_beyond_the_cap_the_best_estimates_are_scored_and_no_more() -> None:
     offered = MadeUp(stage.vectors[np.sort(stage.order[:MOST_SCORED])])
     best = [hit.similarity for hit in offered.expected(Ask(10, "entry", None))]
     assert [hit.similarity for hit in found] == pytest.approx(best, abs=1e-7)
+
+
+def test_a_person_with_thousands_of_crops_hides_nobody() -> None:
+    crowd = np.concatenate([near(9000, 0.01), near(40, 0.3, seed=9)])
+    persons = np.concatenate([np.zeros(9000, np.int64), np.arange(1, 41)])
+    stage = MadeUp(crowd, 0.001, persons)
+    found, scored = stage.search(Ask(10, "person", None))
+    expected = stage.expected(Ask(10, "person", None))
+    assert [hit.row for hit in found[1:]] == [hit.row for hit in expected[1:]]
+    assert found[0].similarity == pytest.approx(expected[0].similarity, abs=0.002)
+    assert scored < MOST_SCORED
 
 
 def test_unsound_vectors_are_ranked_by_their_estimates() -> None:

@@ -1,5 +1,6 @@
 """Training, recall, compaction, snapshots and expiry, when they are due and while others write."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -150,6 +151,23 @@ def test_recall_below_the_target_leads_to_a_finer_first_stage(
     assert is_right(gallery)
     gallery.upkeep()  # what has been settled is not begun anew
     assert kinds == expected
+
+
+def test_a_snapshot_that_is_due_does_not_wait_for_a_measurement(
+    sqlite_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(sqlite_place, replace(TRAINED, snapshot_rows=50))
+    left: list[int] = []
+
+    def measured(index: Any, on_block: Callable[[], None]) -> Recall:
+        enrolled(gallery, *numbered(*range(COUNT, COUNT + 60)))
+        on_block()
+        left.append(gallery.stats().rows_since_snapshot)
+        return Recall(1.0, COUNT, datetime.now(UTC))
+
+    monkeypatch.setattr("gallery_index.index_care.measured", measured)
+    gallery.upkeep()
+    assert left == [0]
 
 
 def test_a_first_stage_that_says_nothing_is_found_out_and_replaced(sqlite_place: Place) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import Ask, StoredVectors
+from gallery_index.candidates import Ask, StoredVectors
 from gallery_index.query_reranking import order_around, reranked
 from gallery_index.records import GalleryEntry, GroupBy, Match
 from tests.gallery_index.places import DIM, Place, enrolled, new

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from gallery_index.candidates import Candidates
 from gallery_index.errors import (
     EntryConflictError,
     EntryNotFoundError,
@@ -20,7 +21,6 @@ from gallery_index.errors import (
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from gallery_index.exact_search import Candidates
 from gallery_index.gallery import Gallery
 from gallery_index.records import Added, EntryChanges, EntryFilter
 from gallery_index.shared.gallery import SharedGallery

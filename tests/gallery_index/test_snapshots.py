@@ -245,10 +245,8 @@ def test_an_erasure_leaves_the_name_of_a_person_who_has_another_entry(
 def test_an_erasure_cut_short_in_a_snapshot_is_finished_whatever_reached_the_disk(
     sqlite_place: Place, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("writer", "data"):
-        monkeypatch.setattr(
-            f"gallery_index.snapshots.{name}.BLOCK", 64
-        )  # what is lost is a block's alone
+    for name in ("writer", "data"):  # what is lost is a block's alone
+        monkeypatch.setattr(f"gallery_index.snapshots.{name}.BLOCK", 64)
     gallery = sqlite_place.open()
     rare = replace(new(9, entry_id="rare-id"), person_id="rare-person", camera_id="rare-camera",
                    attributes={"rare-key": "rare-value"})  # fmt: skip
