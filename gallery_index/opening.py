@@ -107,6 +107,8 @@ def open_files(
             CropFiles(directory / CROPS) if crops is None else crops,
             Snapshots(directory / "snapshots", vectors.identity),
         )  # fmt: skip
+        with storage_errors(directory):
+            sync_directory(directory)  # names of a process that ended before it could
         undo.pop_all()
     return files
 

@@ -58,6 +58,7 @@ class CropFiles:
         self.directory = directory
         make_directory(directory)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="crops")
+        self._durable: set[Path] = set()
 
     def path(self, row: int) -> Path:
         """Where the crop of a row lies."""
@@ -75,7 +76,7 @@ class CropFiles:
         paths = [self.path(row) for row in crops]
         shards = sorted({path.parent for path in paths})
         for shard in shards:
-            make_directory(shard)
+            self._make_shard(shard)
         futures = [
             self._threads.submit(write_synced, path, crop)
             for path, crop in zip(paths, crops.values(), strict=True)
@@ -125,6 +126,17 @@ class CropFiles:
     def close(self) -> None:
         """End the threads that write."""
         self._threads.shutdown()
+
+    def _make_shard(self, shard: Path) -> None:
+        """Make a shard durably; one that is there may be of a process that did not live to sync."""
+        if shard in self._durable:
+            return
+        if shard.is_dir():
+            with storage_errors(shard):
+                sync_directory(self.directory)
+        else:
+            make_directory(shard)
+        self._durable.add(shard)
 
     def _shard(self, number: int) -> Path:
         return self.directory / f"{number:07d}"

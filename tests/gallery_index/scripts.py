@@ -52,12 +52,13 @@ def states(script: Sequence[Operation], first: State | None = None) -> list[Stat
 
 
 def perform(place: Place, operation: Operation) -> None:
-    """Carry out an operation on the gallery that is open; `open` and `reopen` open it."""
+    """Carry out an operation; on a gallery that could not be opened before, after opening it."""
     name, *rest = operation
     if name == "reopen":
         place.close()
-    if name in ("open", "reopen"):
+    if name in ("open", "reopen") or not place.opened:
         place.open()
+    if name in ("open", "reopen"):
         return
     gallery = place.opened[-1]
     match name:

@@ -112,6 +112,20 @@ def test_an_fsync_that_failed_is_not_believed_later(
         check_images(place, images, life, script)
 
 
+def test_names_whose_fsync_failed_are_synced_again(sqlite_place: Place, directory: Path) -> None:
+    """A directory that is there already may have been made by who could not sync its name."""
+    script: list[Operation] = [("open",), add(0, person="person-ann"), add(1, person="person-bob")]
+    with Base(sqlite_place, directory / "alive") as unborn:
+        unborn.keep()
+        calls = live(sqlite_place, script, 0, Unharmed()).calls
+        assert calls
+        for number in [n for n, call in enumerate(calls, start=1) if call in SYNCS]:
+            unborn.restore()
+            images = directory / f"fsync failed at step {number}"
+            life = live(sqlite_place, script, 0, SyncFailedAt(number, images, range(2)))
+            check_images(sqlite_place, images, life, script)
+
+
 def test_the_file_layer_sees_every_change(sqlite_place: Place) -> None:
     """Else a file written in another way would be missing from every image."""
     disk = Disk(sqlite_place.directory)
