@@ -25,7 +25,7 @@ from benchmarks.gallery_child import ChildFailedError, run_child, start_child
 from benchmarks.gallery_tables import figure, tables
 
 CPUINFO = Path("/proc/cpuinfo")
-KILLED_AFTER = 5000
+KILLED_AFTER = 19_000
 LANCEDB_ROWS = 100_000
 PACKAGES = {"FAISS": "faiss-cpu", "NumPy": "numpy", "LanceDB": "lancedb"}
 
@@ -126,14 +126,14 @@ def measure(args: argparse.Namespace, entries: int) -> dict[str, Any]:
     }
 
 
-def restart(at: Mapping[str, str], dim: int, *, evict: bool) -> dict[str, Any]:
+def restart(at: Mapping[str, Any], dim: int, *, evict: bool) -> dict[str, Any]:
     """Open the gallery in a new process."""
     return run_child(
         "gallery_serving", task="restart", dim=dim, evict=evict, started=time.time(), **at
     )
 
 
-def killed(at: Mapping[str, str], drawn: Mapping[str, Any], entries: int) -> dict[str, Any]:
+def killed(at: Mapping[str, Any], drawn: Mapping[str, Any], entries: int) -> dict[str, Any]:
     """Enrol more, kill the process, open the gallery again; nothing acknowledged may be gone."""
     job = {"task": "more", "entries": KILLED_AFTER, "first": entries, **at, **drawn}
     with start_child("gallery_build", job) as child:

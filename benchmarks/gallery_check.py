@@ -1,6 +1,6 @@
 """Does the extended set look like the real one? Spectrum, similarities and rank-1 of both.
 
-    python -m benchmarks.gallery_check --embeddings embeddings.npz
+python -m benchmarks.gallery_check --embeddings embeddings.npz
 """
 
 import argparse

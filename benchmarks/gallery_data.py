@@ -21,6 +21,8 @@ CROPS_PER_PERSON = 100
 PERSONS_PER_BLOCK = 10
 BLOCK_ROWS = CROPS_PER_PERSON * PERSONS_PER_BLOCK
 TRACKLET_LENGTHS = (40, 30, 20, 10)
+ANCHORS = 3
+"""Real persons that a new one is made of."""
 SITES = 1000
 SITES_PER_ZONE = 100
 NOISE = 4 << 20
@@ -119,9 +121,7 @@ class Crowd:
         rng = self._rng(_QUERY, person, number)
         side = self.population.side(infrared)
         cameras = rng.choice(list(side.cameras), size=count)
-        tracklets = [
-            self._draw_tracklet(camera, infrared, 1, rng) for camera in cameras.tolist()
-        ]
+        tracklets = [self._draw_tracklet(camera, infrared, 1, rng) for camera in cameras.tolist()]
         centres = self._tracklet_centres(self._person(person)[0], tracklets)
         return self._frames(centres, side, rng), cameras
 
@@ -138,12 +138,15 @@ class Crowd:
     def _person(self, person: int) -> tuple[Floats, list[_Tracklet]]:
         """Who somebody is (K,), and their tracklets."""
         rng = self._rng(_PERSON, person)
-        count = len(self.population.visible.persons)
-        coefficients = rng.standard_normal(count, dtype=np.float32)
+        scores = self.population.scores
+        weights = rng.standard_normal(ANCHORS, dtype=np.float32)
+        anchors = rng.choice(len(scores), size=ANCHORS, replace=False)
+        coefficients = weights / np.linalg.norm(weights) @ scores[anchors]
         if person % PERSONS_PER_BLOCK == 0:
             seen = [(bool(person // PERSONS_PER_BLOCK % 2), CROPS_PER_PERSON)]
         else:
-            seen = list(zip(rng.permutation([False, False, True, True]).tolist(), TRACKLET_LENGTHS))
+            modalities = rng.permutation([False, False, True, True]).tolist()
+            seen = list(zip(modalities, TRACKLET_LENGTHS, strict=True))
         cameras = {
             infrared: rng.permutation(list(self.population.side(infrared).cameras)).tolist()
             for infrared in (False, True)
@@ -156,8 +159,10 @@ class Crowd:
     def _draw_tracklet(
         self, camera: int, infrared: bool, length: int, rng: np.random.Generator
     ) -> _Tracklet:
-        count = len(self.population.side(infrared).tracklets.directions)
-        coefficients = rng.standard_normal(count, dtype=np.float32)
+        spread = self.population.side(infrared).tracklets
+        coefficients = rng.standard_normal(len(spread.variances), dtype=np.float32)
+        size = np.sqrt(np.square(coefficients) @ spread.variances / spread.variances.sum())
+        coefficients *= rng.choice(spread.lengths) / size
         return _Tracklet(camera, infrared, length, coefficients, int(rng.integers(NOISE)))
 
     def _centres(self, number: int) -> list[Floats]:

@@ -25,7 +25,7 @@ from benchmarks.gallery_slices import (
     load,
     save,
 )
-from gallery_index.blas_threads import one_blas_thread
+from gallery_index.index.blas_threads import one_blas_thread
 
 SEED = 4712
 _FIRST_PASS = 1000  # numbers of passes that no tracklet of the gallery has

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from benchmarks.gallery_child import VECTORS, child_main, memory_mb
 from benchmarks.gallery_serving import milliseconds
 from benchmarks.gallery_slices import TOP_K, Columns, Slice, Tops, Wanted, load
-from gallery_index.exact_search import Ask, Candidates, StoredVectors, exact_search
-from gallery_index.first_stage import FirstStage
-from gallery_index.quantizer_choice import SAMPLE_ROWS, choose, finer
-from gallery_index.quantizers import HadamardRaBitQ, Quantizer
-from gallery_index.vector_file import VectorFile
+from gallery_index.candidates import Ask, Candidates, StoredVectors
+from gallery_index.exact_search import exact_search
+from gallery_index.files.vector_file import VectorFile
+from gallery_index.index.first_stage import FirstStage
+from gallery_index.index.quantizer_choice import SAMPLE_ROWS, choose, finer
+from gallery_index.index.quantizers import HadamardRaBitQ, Quantizer
 
 Search = Callable[[Slice, int], list[int]]
 
@@ -187,7 +188,6 @@ def gpu(memory_gb: float, **where: Any) -> dict[str, Any]:
     index: Any = faiss.GpuIndexFlat(
         faiss.StandardGpuResources(), data.dim, faiss.METRIC_INNER_PRODUCT, config
     )
-    index.reserveMemory(data.rows)
     for _, vectors in data.blocks():
         index.add(vectors.astype(np.float32))
     build_s = time.perf_counter() - start

@@ -11,7 +11,9 @@
 - *frame*: how neighbouring frames of one tracklet differ, measured on rendered neighbours
   (`gallery_people`): directions and rest likewise. Its variance is taken off the tracklet's.
 
-A new person, tracklet or frame is a random (normal) combination of the measured deviations.
+A new frame is a normal combination of the measured deviations; so is a tracklet, then given the
+length of a measured one: some passes are far worse than others. A new person is a combination of a
+few real ones: more would be all equally unlike, and look-alikes are what makes a search hard.
 """
 
 from dataclasses import dataclass
@@ -30,11 +32,14 @@ MAX_ROWS = 2400
 
 @dataclass(frozen=True)
 class Spread:
-    """Deviations of one modality: `directions` (R, D), scaled by their standard deviation;
-    `rest` (D,), the standard deviation of what they leave."""
+    """Deviations of one modality: `directions` (R, D), scaled by their standard deviation; `rest`
+    (D,), the standard deviation of what they leave; `lengths` (N,) of the measured deviations, 1 in
+    the square mean. `variances` (R,) of the directions."""
 
     directions: Floats
+    variances: Floats
     rest: Floats
+    lengths: Floats
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,14 @@ class ModalitySide:
 
 @dataclass(frozen=True)
 class Population:
-    """The model: two sides whose rows of `persons` belong together."""
+    """The model: two sides whose rows of `persons` belong together.
+
+    `scores` (P, K): the measured persons in those directions, each of variance 1.
+    """
 
     visible: ModalitySide
     infrared: ModalitySide
+    scores: Floats
 
     @property
     def dim(self) -> int:
@@ -81,12 +90,13 @@ def fit_population(real: Embedded) -> Population:
     single = real.rows(real.tracklets < 0)
     visible = _take_apart(single.rows(~single.infrared))
     infrared = _take_apart(single.rows(single.infrared))
-    persons = _person_directions(visible, infrared)
+    persons, scores = _person_directions(visible, infrared)
     dim = len(visible.mean)
     neighbours = real.rows(real.tracklets >= 0)
     return Population(
         _side(visible, persons[:, :dim], _frame_residuals(neighbours.rows(~neighbours.infrared))),
         _side(infrared, persons[:, dim:], _frame_residuals(neighbours.rows(neighbours.infrared))),
+        scores,
     )
 
 
@@ -106,16 +116,18 @@ def _take_apart(crops: Embedded) -> _Parts:
     return _Parts(mean, cameras, deviations, left, count)
 
 
-def _person_directions(visible: _Parts, infrared: _Parts) -> Floats:
-    """(K, 2 D): joint directions of both sides, scaled by what is no noise of the means."""
+def _person_directions(visible: _Parts, infrared: _Parts) -> tuple[Floats, Floats]:
+    """(K, 2 D): joint directions of both sides, scaled by what is no noise of the means; and where
+    each person lies in them (P, K), in standard deviations."""
     joint = np.concatenate([visible.persons, infrared.persons], axis=1)
     joint -= joint.mean(axis=0)
     directions, variances = _principal(joint, len(joint) - 1, len(joint) - 1)
+    scores = joint @ directions.T / np.sqrt(variances)
     dim = len(visible.mean)
     for side, columns in ((visible, slice(0, dim)), (infrared, slice(dim, None))):
         noise = np.square(side.residuals @ directions[:, columns].T).mean(axis=0)
         variances = variances - noise / side.crops_per_person
-    return _scaled(directions, variances)
+    return _scaled(directions, variances), scores[:, variances > 0].astype(np.float32)
 
 
 def _side(parts: _Parts, persons: Floats, frames: Floats) -> ModalitySide:
@@ -126,7 +138,7 @@ def _side(parts: _Parts, persons: Floats, frames: Floats) -> ModalitySide:
 
 def _frame_residuals(neighbours: Embedded) -> Floats:
     """What frames differ from their tracklet's mean by, scaled for the mean being theirs."""
-    _, first, counts = np.unique(neighbours.tracklets, return_index=True, return_counts=True)
+    _, counts = np.unique(neighbours.tracklets, return_counts=True)
     order = np.argsort(neighbours.tracklets, kind="stable")
     left = neighbours.embeddings[order].copy()
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -148,7 +160,13 @@ def _spread(residuals: Floats, count: int, within: Floats) -> Spread:
         total = total - np.square(within).mean(axis=0)
     scaled = _scaled(directions, variances)
     rest = np.maximum(total - np.square(scaled).sum(axis=0), 0)
-    return Spread(scaled, np.sqrt(rest))
+    lengths = np.sqrt(np.square(chosen).sum(axis=1))
+    return Spread(
+        scaled,
+        np.square(scaled).sum(axis=1),
+        np.sqrt(rest),
+        lengths / np.sqrt(np.square(lengths).mean()),
+    )
 
 
 def _principal(rows: Floats, count: int, freedom: int) -> tuple[Floats, Floats]:

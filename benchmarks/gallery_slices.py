@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.recall import ExactTop
+from gallery_index.index.recall import ExactTop
 from gallery_index.records import EntryFilter, GroupBy
 
 Floats = NDArray[np.float32]

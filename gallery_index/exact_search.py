@@ -9,136 +9,17 @@ float64 and rounded to float32 once; ties go to the earlier row. So the answer i
 the first stage, before and after a restart.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.half_precision import rounding_error, similarities
-from gallery_index.records import GroupBy
+from gallery_index.candidates import Ask, Candidates, Find, Found, ReadVectors
+from gallery_index.index.half_precision import rounding_error, similarities
+from gallery_index.scored import Scored
 
 _FIRST_CANDIDATES = 256
 _GROWTH = 8
 _BLOCK = 64
-_CAUTION = 2.0  # of the error that a query has shown, for entries that it has not met
-MOST_SCORED = 4096
-"""Entries scored exactly for one query, unless more than a quarter of it are asked for: a set of
-this size is always answered exactly, whatever the first stage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What is asked for: how many, grouped by what, and from which similarity on."""
-
-    top_k: int
-    group_by: GroupBy
-    min_similarity: float | None
-
-    @property
-    def most_scored(self) -> int:
-        """How many entries may be scored exactly."""
-        return max(MOST_SCORED, 4 * self.top_k)
-
-    @property
-    def floor(self) -> float:
-        """The least similarity of an answer."""
-        return -np.inf if self.min_similarity is None else self.min_similarity
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
-    """What a first stage offers, best first.
-
-    `rows` int64 (n,), `estimates` float32 (n,), `persons` (n,): a number a person, the same in
-    every answer to one query, negative where there is none. `total` entries match the filter;
-    `margin` is how far a similarity may exceed its estimate.
-    """
-
-    rows: NDArray[np.int64]
-    estimates: NDArray[np.float32]
-    persons: NDArray[np.int64]
-    total: int
-    margin: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredVectors:
-    """Vectors as stored, fp16 (n, D), and which of them can be trusted (n,)."""
-
-    values: NDArray[np.float16]
-    sound: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A row of the answer and its exact similarity."""
-
-    row: int
-    similarity: float
-
-
-Find = Callable[[int], Candidates]
-ReadVectors = Callable[[NDArray[np.int64]], StoredVectors]
-
-
-@dataclass(slots=True, eq=False)
-class _Scored:
-    """What has been scored so far: float32 similarities, right to `error`."""
-
-    error: float
-    rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    persons: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    values: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    estimates: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-
-    def add(self, found: Candidates, places: NDArray[np.intp], values: NDArray[np.float32]) -> None:
-        self.rows = np.concatenate([self.rows, found.rows[places]])
-        self.persons = np.concatenate([self.persons, found.persons[places]])
-        self.values = np.concatenate([self.values, values])
-        self.estimates = np.concatenate([self.estimates, found.estimates[places]])
-
-    def margin(self, prior: float) -> float:
-        """How far a similarity may exceed its estimate, by what this query has shown so far.
-
-        Estimates fall short the more the nearer an entry is, and the nearest are scored first: what
-        they were short of bounds what the others are. Never more than the first stage says, nor
-        less than a quarter of it.
-        """
-        if not len(self.values):
-            return prior
-        shown = float((self.values - self.estimates).max())
-        return min(prior, max(_CAUTION * shown + self.error, prior / 4))
-
-    def best_of_groups(self, ask: Ask) -> NDArray[np.float32]:
-        """The best of each person scored; of entries without one, and ungrouped, every value."""
-        if ask.group_by == "entry":
-            return self.values
-        alone = self.persons < 0
-        persons, group = np.unique(self.persons[~alone], return_inverse=True)
-        best = np.full(len(persons), -np.inf, np.float32)
-        np.maximum.at(best, group, self.values[~alone])
-        return np.concatenate([best, self.values[alone]])
-
-    def bar(self, ask: Ask) -> float:
-        """What an entry must reach to belong to the answer, as far as is known."""
-        best = self.best_of_groups(ask)
-        if len(best) < ask.top_k:
-            return ask.floor
-        kth = np.partition(best, len(best) - ask.top_k)[len(best) - ask.top_k]
-        return max(float(kth) - self.error, ask.floor)
-
-    def person_bars(self, persons: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What an entry must reach to be the best of its person, for each of these."""
-        bars = np.full(len(persons), -np.inf, np.float32)
-        if not len(self.rows):
-            return bars
-        order = np.lexsort((self.values, self.persons))  # a person's best comes last
-        at = np.searchsorted(self.persons[order], persons, side="right") - 1
-        known = (at >= 0) & (persons >= 0)
-        known &= self.persons[order][at] == persons
-        bars[known] = self.values[order][at[known]] - self.error
-        return bars
+_MOST_OF_PERSON = 512  # entries of one person scored to find their best
 
 
 def exact_search(
@@ -149,31 +30,35 @@ def exact_search(
     `query` is float32 (D,) of length one. An entry whose stored vector cannot be trusted is ranked
     by its estimate.
     """
-    scored = _Scored(rounding_error(len(query)))
+    scored = Scored(rounding_error(len(query)))
     n = _FIRST_CANDIDATES + 4 * ask.top_k
     while True:
         found = find(n)
         settled = _score(query, found, ask, scored, read_vectors)
-        if settled or len(found.rows) >= found.total or n >= ask.most_scored:
+        enough = len(found.rows) >= found.total or n >= ask.most_offered
+        if settled or enough or len(scored.rows) >= ask.most_scored:
             return _ranked(query, scored, ask, read_vectors), len(scored.rows)
-        n = min(_GROWTH * n, ask.most_scored)
+        n = min(_GROWTH * n, ask.most_offered)
 
 
 def _score(
     query: NDArray[np.float32],
     found: Candidates,
     ask: Ask,
-    scored: _Scored,
+    scored: Scored,
     read_vectors: ReadVectors,
 ) -> bool:
     """Score candidates in their order; whether none that was not offered could belong."""
     left = np.flatnonzero(~np.isin(found.rows, scored.rows))
     block = _BLOCK + ask.top_k
     while len(left):
-        reach = found.estimates[left] + np.float32(scored.margin(found.margin))
+        reach = found.estimates[left] + np.float32(scored.margin(found))
         needed = reach >= scored.bar(ask)
         if ask.group_by == "person":
-            needed &= reach >= scored.person_bars(found.persons[left])
+            persons = found.persons[left]
+            reach = found.estimates[left] + scored.person_margins(persons, found)
+            needed &= reach >= scored.person_bars(persons)
+            needed &= scored.counts(persons) < _MOST_OF_PERSON
         left = left[needed]
         places, left = left[:block], left[block:]
         if len(places):
@@ -181,7 +66,7 @@ def _score(
         block = min(2 * block, 4 * _BLOCK + ask.top_k)
     if not len(found.rows):
         return True
-    return bool(found.estimates[-1] + scored.margin(found.margin) < scored.bar(ask))
+    return bool(found.estimates[-1] + scored.margin(found) < scored.bar(ask))
 
 
 def _values(
@@ -200,7 +85,7 @@ def _values(
 
 
 def _ranked(
-    query: NDArray[np.float32], scored: _Scored, ask: Ask, read_vectors: ReadVectors
+    query: NDArray[np.float32], scored: Scored, ask: Ask, read_vectors: ReadVectors
 ) -> list[Found]:
     """Rank what could belong to the answer by similarities that are right to the last bit."""
     near = scored.values >= scored.bar(ask) - scored.error

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index import validation
-from gallery_index.crops import CropStore
+from gallery_index.candidates import Ask
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryConflictError,
@@ -27,7 +27,8 @@ from gallery_index.errors import (
     GalleryError,
     PersonNotFoundError,
 )
-from gallery_index.exact_search import Ask, exact_search
+from gallery_index.exact_search import exact_search
+from gallery_index.files.crops import CropStore
 from gallery_index.group_commit import GroupCommit
 from gallery_index.index_care import IndexCare
 from gallery_index.opening import GalleryFiles, open_files
@@ -153,7 +154,7 @@ class Gallery:
         entry = self._find(validation.check_entry_id(entry_id))
         if entry is None:
             return None
-        _check_same(entry, hashlib.sha256(crop).hexdigest(), modality)
+        validation.check_same(entry, hashlib.sha256(crop).hexdigest(), modality)
         return Added(entry, replayed=True)
 
     def get(self, entry_id: str) -> GalleryEntry:
@@ -239,10 +240,11 @@ class Gallery:
         group_by: GroupBy = "entry",
         min_similarity: float | None = None,
     ) -> builtins.list[Match]:
-        """Return the entries most similar to a query (D,), best first; exact.
+        """Return the entries most similar to a query (D,), best first, exactly scored.
 
-        Equal similarities come in the order of enrolment. Grouped by person, the best entry of
-        each person; an entry without a person stands for itself.
+        Complete while no more than 4,096 entries match; beyond, as far as the recall says that
+        `stats` shows. Equal similarities come in the order of enrolment. Grouped by person, the
+        best entry of each person; an entry without a person stands for itself.
         Raises: InvalidEntryError for a query, filter or `top_k` (1 to 1000) that cannot be.
         """
         vector = validation.normalised(query, self._files.identity.embedding_dim, "query")
@@ -270,12 +272,24 @@ class Gallery:
     ) -> builtins.list[Match]:
         """Return the best of what `search` found, in the order of k-reciprocal re-ranking.
 
-        `matches` should be ungrouped and many: `query_reranking.CANDIDATES` take part.
+        `matches` should be ungrouped and many: `query_reranking.CANDIDATES` take part. Entries
+        deleted since are left out. Raises: InvalidEntryError as `search`.
         """
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
+        validation.check_similarity(min_similarity)
         ask = Ask(top_k, group_by, min_similarity)
         with self._reading():
-            return reranked(matches, ask, lambda rows: self._index.vectors(rows).values)
+            current = [
+                replace(match, entry=entry)
+                for match in matches
+                if (entry := self._index.table.find(match.entry.row)) is not None
+            ]
+            return reranked(current, ask, self._comparable_vectors)
+
+    def _comparable_vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Read vectors; one that cannot be trusted is like no other."""
+        stored = self._index.vectors(rows)
+        return np.where(stored.sound[:, None], stored.values, np.float16(0))
 
     def snapshot(self) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.
@@ -322,7 +336,7 @@ class Gallery:
         mended = self._care.mend()
         self._care.train_anew()
         self._care.measure_recall()
-        self._care.snapshot()
+        self._care.snapshot(kept=1)
         return mended
 
     def stats(self) -> GalleryStats:
@@ -410,17 +424,7 @@ class Gallery:
     def _acknowledge(self, item: PreparedEntry, *, replayed: bool) -> Added | GalleryError:
         entry = self.get(item.entry_id)
         try:
-            _check_same(entry, item.crop_sha256, item.source.modality)
+            validation.check_same(entry, item.crop_sha256, item.source.modality)
         except EntryConflictError as error:
             return error
         return Added(entry, replayed)
-
-
-def _check_same(entry: GalleryEntry, crop_sha256: str, modality: str) -> None:
-    if entry.crop_sha256 != crop_sha256:
-        raise EntryConflictError(f"entry id {entry.entry_id!r} is taken by another crop")
-    if entry.modality != modality:
-        raise EntryConflictError(
-            f"entry id {entry.entry_id!r} is taken by this crop as {entry.modality},"
-            f" it came as {modality}"
-        )

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.errors import GalleryCorruptError, GalleryError, StoreUnavailableError
-from gallery_index.first_stage import FirstStage
-from gallery_index.local_index import (
+from gallery_index.index.first_stage import FirstStage
+from gallery_index.index.local_index import (
     add_at,
     damaged_entries,
     encode_positions,
@@ -23,17 +23,19 @@ from gallery_index.local_index import (
     sample_of,
     unreadable,
 )
+from gallery_index.index.quantizer_choice import choose, finer
+from gallery_index.index.quantizers import ExactFp16, Quantizer
+from gallery_index.index.recall_measure import measured
+from gallery_index.index.recall_record import Recall
 from gallery_index.opening import GalleryFiles
-from gallery_index.quantizer_choice import choose, finer
-from gallery_index.quantizers import ExactFp16, Quantizer
-from gallery_index.recall_measure import measured
-from gallery_index.recall_record import Recall
 from gallery_index.recovery import GalleryMemory
-from gallery_index.snapshots import QUANTIZER, RECALL, begin_snapshot
+from gallery_index.snapshots.directory import KEPT, begin_snapshot
+from gallery_index.snapshots.manifest import QUANTIZER, RECALL
 from gallery_index.upkeep import UpkeepPolicy
 
 _LOG = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 256
+_PATIENCE_S = 60.0  # between snapshots that fail while something else is done
 _OVERGROWN = 2  # times the size from which a compressed first stage is due
 
 Writing = Callable[[], AbstractContextManager[None]]
@@ -57,6 +59,7 @@ class IndexCare:
         self._keeping_up = Lock()
         self._stopping = Event()
         self._worked_since = 0.0
+        self._try_again_at = 0.0
         self.erasing = Lock()
 
     def stop(self) -> None:
@@ -89,10 +92,11 @@ class IndexCare:
                     self._memory.stays_exact = True
                     _LOG.error("the first stage stays exact, in memory: %s", error)
 
-    def snapshot(self) -> None:
+    def snapshot(self, kept: int = KEPT) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.
 
-        Writes wait while the columns are written, erasures for all of it, searches never.
+        Writes wait while the columns are written, erasures for all of it, searches never. Of the
+        snapshots `kept` stay.
         Raises: StorageFullError, StoreUnavailableError.
         """
         with self.erasing:
@@ -109,16 +113,25 @@ class IndexCare:
                 }
                 writer = begin_snapshot(self._files.snapshots, head, sections)
             try:
-                writer.add_codes(count, stage.quantizer.code_size, stage.codes)
+                writer.add_codes(count, stage.quantizer.code_size, self._codes_of(stage))
                 writer.finish()
-            except GalleryError:
+            except BaseException:
                 writer.abandon()
                 raise
             self._memory.snapshot_head, self._memory.reshaped = head, False
             self._memory.snapshot_at = time.time()
-            oldest = self._files.snapshots.let_go()
+            oldest = self._files.snapshots.let_go(kept)
         with suppress(StoreUnavailableError), self._writing():
             self._files.store.forget_history(oldest)
+
+    def _codes_of(self, stage: FirstStage) -> Callable[[int, int], NDArray[np.uint8]]:
+        """Return a way to copy codes while others write: they move as the first stage grows."""
+
+        def codes(start: int, stop: int) -> NDArray[np.uint8]:
+            with self._memory.index.view.reading():
+                return stage.codes(start, stop)
+
+        return codes
 
     def compact(self) -> None:
         """Drop the places of erased entries from memory."""
@@ -176,7 +189,7 @@ class IndexCare:
 
     def measure_recall(self, *, gently: bool = False) -> Recall:
         """Measure recall@10 against exact search on a sample of the entries."""
-        on_block = self._rest if gently else self._check_going_on
+        on_block = self._rest if gently else self._between_blocks
         self._worked_since = time.monotonic()
         with self._shaping:
             recall = measured(self._memory.index, on_block)
@@ -213,7 +226,7 @@ class IndexCare:
 
     def _codes(self, quantizer: Quantizer, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the codes of rows; those erased meanwhile are to be erased by the caller."""
-        self._check_going_on()
+        self._between_blocks()
         block = self._files.vectors.read(rows)
         if block.damage:
             index = self._memory.index
@@ -226,12 +239,19 @@ class IndexCare:
     def _rest(self) -> None:
         """Wait as long as the work since the last rest took."""
         self._stopping.wait(time.monotonic() - self._worked_since)
-        self._check_going_on()
+        self._between_blocks()
         self._worked_since = time.monotonic()
 
-    def _check_going_on(self) -> None:
+    def _between_blocks(self) -> None:
+        """End what reads all vectors if the gallery closes; else write a snapshot that is due."""
         if self._stopping.is_set():
             raise GalleryError("the gallery is being closed")
+        if time.monotonic() >= self._try_again_at and self._snapshot_is_due():
+            try:
+                self.snapshot()
+            except GalleryError as error:
+                _LOG.error("no snapshot: %s", error)
+                self._try_again_at = time.monotonic() + _PATIENCE_S
 
     def _sample(self) -> NDArray[np.float16]:
         index = self._memory.index

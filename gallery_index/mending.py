@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.local_index import damaged_entries
+from gallery_index.index.local_index import damaged_entries
 from gallery_index.opening import GalleryFiles, open_files, read_identity
 from gallery_index.records import GalleryEntry
 from gallery_index.recovery import table_of

@@ -9,16 +9,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from gallery_index.crops import CropFiles, CropStore
-from gallery_index.directory_lock import DirectoryLock
-from gallery_index.durable_files import make_directory, storage_errors, sync_directory
 from gallery_index.errors import GalleryCorruptError, GalleryMismatchError
+from gallery_index.files.crops import CropFiles, CropStore
+from gallery_index.files.directory_lock import DirectoryLock
+from gallery_index.files.durable_files import make_directory, storage_errors, sync_directory
+from gallery_index.files.vector_file import VectorFile
 from gallery_index.records import GalleryIdentity, StoreKind
-from gallery_index.redis_store import RedisStore
-from gallery_index.snapshots import Snapshots
-from gallery_index.sqlite_store import SQLiteStore
-from gallery_index.store import MetadataStore
-from gallery_index.vector_file import VectorFile
+from gallery_index.snapshots.directory import Snapshots
+from gallery_index.stores.redis_store import RedisStore
+from gallery_index.stores.sqlite_store import SQLiteStore
+from gallery_index.stores.store import MetadataStore
 
 VECTORS = "vectors.bin"
 _UNBORN = "vectors.bin.new"

@@ -4,7 +4,7 @@ Owns how many entries are re-ranked and what becomes of the order. The arithmeti
 `reranking`'s; similarities stay as plain search gave them.
 
 Bounded: only the CANDIDATES nearest entries are compared with one another, and the neighbours of
-each are sought among them. Looking for neighbours elsewhere would cost a search a candidate; on
+each are sought among them. Looking for neighbours elsewhere would cost a search a candidate, and on
 rendered people as many more candidates gained more (docs/decisions.md).
 """
 
@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.blas_threads import one_blas_thread
-from gallery_index.exact_search import Ask
+from gallery_index.candidates import Ask
+from gallery_index.index.blas_threads import one_blas_thread
 from gallery_index.records import Match
 from gallery_index.reranking import rerank
 
@@ -60,16 +60,12 @@ def order_around(
         similarities: (C,) of the query to each entry, cosines.
         vectors: (C, D) of the entries, of length one or nearly.
     """
-    to_query = _squared_distances(similarities[None])
     wide = vectors.astype(np.float32)
-    between = _squared_distances(wide @ wide.T)
+    between = 2 - 2 * (wide @ wide.T)  # with itself: BLAS does half the work
     np.fill_diagonal(between, 0)
+    to_query = 2 - 2 * similarities[None]
     distances = rerank(to_query, np.zeros((1, 1), np.float32), between, neighbours="gallery")
     return np.argsort(distances[0], kind="stable")
-
-
-def _squared_distances(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.maximum(2 - 2 * cosines, np.float32(0))
 
 
 def _asked(matches: Iterable[Match], ask: Ask) -> Iterator[Match]:

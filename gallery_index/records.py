@@ -13,7 +13,7 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 JsonScalar: TypeAlias = "bool | int | float | str | None"
 Names: TypeAlias = str | tuple[str, ...]
 GroupBy: TypeAlias = Literal["entry", "person"]
-StoreKind: TypeAlias = Literal["sqlite", "redis"]
+StoreKind: TypeAlias = Literal["sqlite", "redis", "shared"]
 Durability: TypeAlias = Literal["power-loss", "process-crash", "unknown"]
 
 

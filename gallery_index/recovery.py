@@ -13,25 +13,26 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.entry_table import EntryTable
-from gallery_index.errors import GalleryCorruptError
-from gallery_index.first_stage import FirstStage
-from gallery_index.local_index import (
+from gallery_index.errors import GalleryCorruptError, GalleryError
+from gallery_index.index.first_stage import FirstStage
+from gallery_index.index.local_index import (
     LocalIndex,
     encode_positions,
     live_positions,
     row_blocks,
     sample_of,
 )
+from gallery_index.index.quantizer_choice import choose
+from gallery_index.index.quantizers import from_bytes
+from gallery_index.index.recall_record import Recall, unpacked
 from gallery_index.opening import GalleryFiles
-from gallery_index.quantizer_choice import choose
-from gallery_index.quantizers import from_bytes
-from gallery_index.recall_record import Recall, unpacked
-from gallery_index.record_codec import StoreHead
 from gallery_index.records import GalleryEntry, GalleryIdentity
 from gallery_index.search_index import Change, Erase, Operation
-from gallery_index.snapshots import CODES, QUANTIZER, RECALL, Snapshot, SnapshotData
-from gallery_index.store import Transaction
+from gallery_index.snapshots.data import SnapshotData
+from gallery_index.snapshots.manifest import CODES, QUANTIZER, RECALL, Sections, Snapshot
+from gallery_index.stores.record_codec import StoreHead
+from gallery_index.stores.store import Transaction
+from gallery_index.table.entry_table import EntryTable
 
 _LOG = logging.getLogger(__name__)
 _RECORDS_AT_ONCE = 4096
@@ -81,42 +82,47 @@ def recover(files: GalleryFiles, exact_below: int) -> GalleryMemory:
             cut, len(strays), len(pending),
         )  # fmt: skip
     files.snapshots.remove_unfinished()
-    erase_in_files(files, list(pending), scrub=True)
+    erase_in_files(files, list(pending), scrub=True, again=True)
     if pending:
         files.store.commit(Transaction(head.next_row, head.entries, erased_rows=sorted(pending)))
     return _from_snapshots(files) or _from_records(files, exact_below)
 
 
-def erase_in_files(files: GalleryFiles, rows: list[int], *, scrub: bool) -> int:
+def erase_in_files(
+    files: GalleryFiles, rows: list[int], *, scrub: bool, again: bool = False
+) -> int:
     """Carry committed deletions out in every file; returns how many crops were there.
 
-    With `scrub` also in the store's logs.
+    With `scrub` also in the store's logs; `again` if it was begun before.
     """
     if not rows:
         return 0
     files.vectors.erase(rows)
     crops = files.crops.unlink(rows)
-    erase_in_snapshots(files, rows)
-    if scrub:
-        files.store.scrub()
+    erase_in_snapshots(files, rows, again=again)
+    if scrub and not files.store.scrub():
+        _LOG.warning("%s is being read: its log keeps erased names for now", files.store.location)
     return crops
 
 
-def erase_in_snapshots(files: GalleryFiles, rows: list[int]) -> None:
-    """Overwrite entries in every snapshot; one that cannot be read is removed."""
+def erase_in_snapshots(files: GalleryFiles, rows: list[int], *, again: bool = False) -> None:
+    """Overwrite entries in every snapshot; one that cannot be read is removed.
+
+    `again`: what was cut short may have overwritten what says where the rest lies; a snapshot whose
+    columns fail their checksums is removed then.
+    """
     for manifest in files.snapshots.manifests():
         try:
             snapshot = files.snapshots.read(manifest)
             with closing(SnapshotData(snapshot)) as data:
-                _erase_in(snapshot, data, rows)
-        except GalleryCorruptError as error:
+                _erase_in(snapshot, data, rows, data.columns() if again else data.mapped())
+        except GalleryError as error:  # an fsync that failed cannot be made up for: Linux forgets
             _LOG.error("snapshot removed, entries of it had to be erased: %s", error)
             files.snapshots.remove(manifest)
 
 
-def _erase_in(snapshot: Snapshot, data: SnapshotData, rows: list[int]) -> None:
+def _erase_in(snapshot: Snapshot, data: SnapshotData, rows: list[int], sections: Sections) -> None:
     held = data.array("row")
-    sections = data.mapped()
     width = snapshot.section(CODES).shape[1]
     places = np.searchsorted(held, rows)
     here = [

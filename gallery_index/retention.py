@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from gallery_index.entry_table import EntryTable
+from gallery_index.table.entry_table import EntryTable
 
 
 def expired(table: EntryTable, now: datetime, days: int) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.exact_search import Candidates, StoredVectors
+from gallery_index.candidates import Candidates, StoredVectors
 from gallery_index.records import EntryFilter, GalleryEntry
 
 

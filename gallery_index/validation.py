@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.errors import InvalidEntryError
+from gallery_index.errors import EntryConflictError, InvalidEntryError
 from gallery_index.records import (
     EntryChanges,
     EntryFilter,
+    GalleryEntry,
     JsonScalar,
     JsonValue,
     Names,
@@ -59,6 +60,39 @@ def prepare(new: NewEntry, dim: int) -> PreparedEntry:
         captured_at=_in_utc("captured_at", new.captured_at),
         source=new,
     )
+
+
+def entries_of(items: Sequence[PreparedEntry], first_row: int, model_id: str) -> list[GalleryEntry]:
+    """Return the entries that prepared ones become at adjacent rows, enrolled now."""
+    now = datetime.now(UTC)
+    return [_entry_of(item, row, model_id, now) for row, item in enumerate(items, first_row)]
+
+
+def _entry_of(item: PreparedEntry, row: int, model_id: str, now: datetime) -> GalleryEntry:
+    return GalleryEntry(
+        entry_id=item.entry_id,
+        person_id=item.source.person_id,
+        camera_id=item.source.camera_id,
+        modality=item.source.modality,
+        captured_at=item.captured_at,
+        attributes=item.source.attributes,
+        model_id=model_id,
+        crop_sha256=item.crop_sha256,
+        media_type=item.source.media_type,
+        enrolled_at=now,
+        row=row,
+    )
+
+
+def check_same(entry: GalleryEntry, crop_sha256: str, modality: str) -> None:
+    """Check that an entry is of this crop and modality. Raises: EntryConflictError."""
+    if entry.crop_sha256 != crop_sha256:
+        raise EntryConflictError(f"entry id {entry.entry_id!r} is taken by another crop")
+    if entry.modality != modality:
+        raise EntryConflictError(
+            f"entry id {entry.entry_id!r} is taken by this crop as {entry.modality},"
+            f" it came as {modality}"
+        )
 
 
 def changed_fields(changes: EntryChanges) -> dict[str, Any]:

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.entry_table import EntryTable
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.local_index import LocalIndex, damaged_entries
+from gallery_index.files.vector_file import RowBlock
+from gallery_index.index.local_index import LocalIndex, damaged_entries
+from gallery_index.index.recall_measure import measured
 from gallery_index.opening import GalleryFiles, open_files, read_identity
-from gallery_index.recall_measure import measured
 from gallery_index.records import GalleryEntry, VerificationReport
 from gallery_index.recovery import replayed, table_of
-from gallery_index.snapshots import SnapshotData
-from gallery_index.vector_file import RowBlock
+from gallery_index.snapshots.data import SnapshotData
+from gallery_index.table.entry_table import EntryTable
 
 OnStep = Callable[[int], object]
 
@@ -56,13 +56,14 @@ def verify_files(
     Without an index the newest sound snapshot stands for it. Raises: StoreUnavailableError.
     """
     problems = files.store.check()
-    table, pending = EntryTable(), dict[int, str]()
+    table, pending, half_erased = EntryTable(), dict[int, str](), list[str]()
     try:
         files.store.head()
         pending = files.store.pending()
         table = table_of(files)
         snapshot_problems, newest = _check_snapshots(files)
-        problems += snapshot_problems
+        # Whoever was killed while it overwrote a snapshot left it so; the next start removes it.
+        (half_erased if pending else problems).extend(snapshot_problems)
         index = index if index is not None else newest
         problems += _check_rows(files, table, pending, index, on_step)
     except GalleryCorruptError as error:
@@ -80,7 +81,9 @@ def verify_files(
         index_positions=0 if index is None else len(index.stage),
         recall_at_10=None if index is None or problems else measured(index).value,
         problems=problems,
-        unfinished=_unfinished(files, table, pending) if len(table) or not problems else [],
+        unfinished=[*half_erased, *_unfinished(files, table, pending)]
+        if len(table) or not problems
+        else [],
     )
 
 

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,8 @@ from gallery_index.opening import GalleryFiles
 from gallery_index.records import GalleryEntry
 from gallery_index.recovery import GalleryMemory, erase_in_files
 from gallery_index.search_index import Change, Erase, Operation, Put
-from gallery_index.store import Transaction
-from gallery_index.validation import PreparedEntry
+from gallery_index.stores.store import Transaction
+from gallery_index.validation import PreparedEntry, entries_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class Writer:
             else:
                 self._abandon(transaction)
         if self._memory.pending:
-            self._finish_erasures(scrub=True)
+            self._finish_erasures(scrub=True, again=True)
 
     def enrol(self, prepared: Sequence[PreparedEntry]) -> list[GalleryEntry]:
         """Store new entries in one group commit.
@@ -63,7 +62,7 @@ class Writer:
         doubt until the store answers again.
         """
         table = self._memory.index.table
-        entries = self._entries(prepared)
+        entries = entries_of(prepared, table.rows, self._files.identity.model_id)
         transaction = Transaction(
             next_row=table.rows + len(entries), entries=len(table) + len(entries), put=entries
         )
@@ -106,35 +105,15 @@ class Writer:
             crops = self._finish_erasures(scrub=scrub)
         return Erased(vectors=len(entries), crops=crops)
 
-    def _finish_erasures(self, *, scrub: bool) -> int:
+    def _finish_erasures(self, *, scrub: bool, again: bool = False) -> int:
         """Carry out committed erasures, and only then note that they are."""
         rows = sorted(self._memory.pending)
         table = self._memory.index.table
-        crops = erase_in_files(self._files, rows, scrub=scrub)
+        crops = erase_in_files(self._files, rows, scrub=scrub, again=again)
         transaction = Transaction(table.rows, len(table), erased_rows=rows)
         self._commit(transaction)
         self._apply(transaction)
         return crops
-
-    def _entries(self, prepared: Sequence[PreparedEntry]) -> list[GalleryEntry]:
-        now = datetime.now(UTC)
-        first_row = self._memory.index.table.rows
-        return [
-            GalleryEntry(
-                entry_id=item.entry_id,
-                person_id=item.source.person_id,
-                camera_id=item.source.camera_id,
-                modality=item.source.modality,
-                captured_at=item.captured_at,
-                attributes=item.source.attributes,
-                model_id=self._files.identity.model_id,
-                crop_sha256=item.crop_sha256,
-                media_type=item.source.media_type,
-                enrolled_at=now,
-                row=first_row + place,
-            )
-            for place, item in enumerate(prepared)
-        ]
 
     def _commit(self, transaction: Transaction) -> None:
         try:

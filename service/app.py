@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from gallery_index.gallery import Gallery
+from gallery_index.person_gallery import PersonGallery
 from service import openapi, problems
 from service.auth import KeyCheck
 from service.batching import CropEncoder
@@ -21,7 +21,7 @@ from service.settings import ServiceSettings
 def create_app(
     settings: ServiceSettings,
     encoder: CropEncoder,
-    gallery: Gallery,
+    gallery: PersonGallery,
     model: ModelFacts | None = None,
 ) -> FastAPI:
     """Build the application around an encoder and a gallery that the caller opens and closes."""

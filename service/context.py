@@ -11,7 +11,7 @@ import anyio.to_thread
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
-from gallery_index.gallery import Gallery
+from gallery_index.person_gallery import PersonGallery
 from service.batching import CropEncoder
 from service.embedding import CropEmbedder
 from service.errors import ClientLeftError
@@ -42,7 +42,7 @@ class ServiceContext:
     settings: ServiceSettings
     encoder: CropEncoder
     embedder: CropEmbedder
-    gallery: Gallery
+    gallery: PersonGallery
     model: ModelFacts
     metrics: Metrics = field(default_factory=Metrics)
     writes: anyio.CapacityLimiter = field(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.gallery import Gallery
+from gallery_index.person_gallery import PersonGallery
 from gallery_index.query_reranking import CANDIDATES
 from gallery_index.records import EntryFilter, Match
 from service.fields import FilterFields, ListFields, QueryFields
@@ -24,7 +24,7 @@ class Found:
     rerank_ms: float
 
 
-def find(gallery: Gallery, query: NDArray[np.float32], fields: QueryFields) -> Found:
+def find(gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields) -> Found:
     """Search with an embedding (D,).
 
     Re-ranking orders the same nearest entries whatever `top_k`, `group_by` and `min_similarity`
@@ -67,7 +67,9 @@ def query_filter(fields: QueryFields) -> EntryFilter:
     )
 
 
-def _nearest(gallery: Gallery, query: NDArray[np.float32], fields: QueryFields) -> list[Match]:
+def _nearest(
+    gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields
+) -> list[Match]:
     """Return the entries to re-rank, and behind them what `top_k` may need beside: nearest first.
 
     A person who has an entry among the first needs no other; those that follow are of persons who

@@ -15,6 +15,7 @@ import uvicorn
 
 from gallery_index.errors import GalleryError
 from gallery_index.gallery import Gallery
+from gallery_index.person_gallery import PersonGallery
 from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
@@ -110,9 +111,11 @@ def _open_encoder(settings: ServiceSettings) -> Encoder:
         raise StartError(str(error)) from error
 
 
-def _open_gallery(settings: ServiceSettings, encoder: Encoder) -> Gallery:
+def _open_gallery(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     try:
+        if settings.qdrant_url is not None:
+            return _open_shared(settings, encoder)
         return Gallery.open(
             settings.data,
             model_id=encoder.model_id,
@@ -127,6 +130,26 @@ def _open_gallery(settings: ServiceSettings, encoder: Encoder) -> Gallery:
         raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"cannot use the data directory {settings.data}: {error}") from error
+
+
+def _open_shared(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
+    try:
+        from gallery_index.shared.gallery import SharedGallery
+    except ImportError as error:
+        raise StartError(
+            f"MPANET_QDRANT_URL needs the extra `scale` ({error}): pip install 'mpanet[scale]'"
+        ) from error
+    assert settings.qdrant_url is not None
+    assert settings.redis_url is not None
+    assert settings.crop_store is not None
+    return SharedGallery.open(
+        redis_url=settings.redis_url.get_secret_value(),
+        qdrant_url=settings.qdrant_url.get_secret_value(),
+        crop_store=settings.crop_store.get_secret_value(),
+        model_id=encoder.model_id,
+        embedding_dim=encoder.config.embedding_dim,
+        retention_days=settings.retention_days,
+    )
 
 
 @contextmanager

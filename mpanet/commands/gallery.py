@@ -5,13 +5,13 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpanet import shared_gallery_actions
 from mpanet.commands.serve import DEMO_MODEL, demo_model_directory
 from mpanet.errors import CommandError, reported
+from mpanet.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,13 +54,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
             action.add_argument(
                 "--backup", type=Path, required=True, metavar="DIR", help="what `backup` wrote"
             )
+    shared_gallery_actions.configure(actions)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one action. Returns 0 if all is sound, 1 if something is damaged."""
-    if args.action != "restore" and not args.data.is_dir():
+    in_a_directory = {"verify": _verify, "rebuild": _rebuild, "backup": _backup}
+    if args.action in in_a_directory and not args.data.is_dir():
         raise CommandError(f"--data: {args.data} is not a directory")
-    actions = {"verify": _verify, "rebuild": _rebuild, "backup": _backup, "restore": _restore}
+    actions = {
+        **in_a_directory,
+        "restore": _restore,
+        "replay": shared_gallery_actions.run_replay,
+        "verify-shared": shared_gallery_actions.run_verify,
+    }
     return actions[args.action](args)
 
 
@@ -143,13 +150,13 @@ def _rebuild(args: argparse.Namespace) -> int:
 
 
 def _backup(args: argparse.Namespace) -> int:
-    from gallery_index.backup import back_up
+    from gallery_index.backup.backup import back_up
     from gallery_index.errors import GalleryCorruptError, GalleryError
 
     with (
         reported(GalleryError),
         reported(GalleryCorruptError, exit_code=1),
-        _progress_bar() as on_progress,
+        progress_bar() as on_progress,
     ):
         report = back_up(args.data, args.out, redis_url=args.redis_url, on_progress=on_progress)
     if args.json:
@@ -162,13 +169,13 @@ def _backup(args: argparse.Namespace) -> int:
 
 
 def _restore(args: argparse.Namespace) -> int:
+    from gallery_index.backup.restore import restore
     from gallery_index.errors import GalleryCorruptError, GalleryError
-    from gallery_index.restore import restore
 
     with (
         reported(GalleryError),
         reported(GalleryCorruptError, exit_code=1),
-        _progress_bar() as on_progress,
+        progress_bar() as on_progress,
     ):
         report = restore(args.backup, args.data, redis_url=args.redis_url, on_progress=on_progress)
     if args.json:
@@ -176,16 +183,3 @@ def _restore(args: argparse.Namespace) -> int:
     else:
         print(f"{report.entries} entries restored into {args.data}, records in {report.store}")
     return 0
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
-    from tqdm import tqdm
-
-    with tqdm(unit=" entries", file=sys.stderr, disable=None) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show

@@ -42,7 +42,7 @@ async def query(request: Request, context: Context) -> QueryBody:
     return QueryBody(
         query_id=uuid.uuid4().hex,
         model_id=context.encoder.model_id,
-        gallery_size=len(context.gallery),
+        gallery_size=await in_thread(len, context.gallery),
         timings_ms=timings,
         matches=[match_body(rank, match) for rank, match in enumerate(found.matches, start=1)],
     )

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from gallery_index.records import StoreKind
 from service.context import Context, in_thread
 from service.docs_page import docs_page
 from service.errors import NotReadyError
@@ -26,7 +27,7 @@ async def is_ready(context: Context) -> ReadyBody:
     encoder = context.encoder
     stats = await in_thread(context.gallery.stats)
     if not stats.ready:
-        raise NotReadyError([f"store: {stats.store} does not answer; searches go on"])
+        raise NotReadyError([_away(stats.store)])
     return ReadyBody(
         status="ready",
         model=ReadyModel(
@@ -75,3 +76,9 @@ async def docs(request: Request) -> HTMLResponse:
 async def index() -> str:
     """Lead to the documentation."""
     return "/docs"
+
+
+def _away(store: StoreKind) -> str:
+    if store == "shared":
+        return "store: Redis, Qdrant or the crop store does not answer"
+    return f"store: {store} does not answer; searches go on"

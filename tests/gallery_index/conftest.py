@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.gallery_index.bases import Base
 from tests.gallery_index.places import Place
 from tests.redis_server import RedisServer, find_redis_server
 
@@ -75,3 +76,10 @@ def sqlite_place(directory: Path) -> Iterator[Place]:
     place = Place(directory / "gallery")
     yield place
     place.close()
+
+
+@pytest.fixture
+def base(place: Place, directory: Path) -> Iterator[Base]:
+    """A place to begin from again and again."""
+    with Base(place, directory / "alive") as base:
+        yield base

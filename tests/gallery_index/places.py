@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.gallery import Gallery
+from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import Added, EntryFilter, GalleryEntry, GroupBy, Match, NewEntry
+from gallery_index.upkeep import UpkeepPolicy
+from tests.gallery_index.early import EARLY
 
 DIM = 16
 MODEL = "model-a"
@@ -16,16 +19,33 @@ MODEL = "model-a"
 
 @dataclass
 class Place:
-    """A directory and a store. `crash` opens anew what was never closed, as after kill -9."""
+    """A directory and a store. `crash` opens anew what was never closed, as after kill -9.
+
+    With a `first_stage` galleries opened without a policy are `early`, and compressed so by who
+    has called `early.compress_with`.
+    """
 
     directory: Path
     redis_url: str | None = None
     opened: list[Gallery] = field(default_factory=list)
+    first_stage: str | None = None
 
-    def open(self, *, model_id: str = MODEL, dim: int = DIM) -> Gallery:
+    def open(
+        self,
+        *,
+        model_id: str = MODEL,
+        dim: int = DIM,
+        policy: UpkeepPolicy | None = None,
+        upkeep: bool = False,
+    ) -> Gallery:
         """Open the gallery."""
         gallery = Gallery.open(
-            self.directory, model_id=model_id, embedding_dim=dim, redis_url=self.redis_url
+            self.directory,
+            model_id=model_id,
+            embedding_dim=dim,
+            redis_url=self.redis_url,
+            policy=policy or (EARLY if self.first_stage else None),
+            upkeep=upkeep,
         )
         self.opened.append(gallery)
         return gallery
@@ -76,7 +96,7 @@ def new(
     )
 
 
-def enrolled(gallery: Gallery, *entries: NewEntry) -> list[GalleryEntry]:
+def enrolled(gallery: PersonGallery, *entries: NewEntry) -> list[GalleryEntry]:
     """Add entries that must all be accepted."""
     results = gallery.add(entries)
     assert all(isinstance(result, Added) for result in results), results
@@ -143,10 +163,24 @@ def _passes(entry: GalleryEntry, wanted: EntryFilter) -> bool:
     when = entry.captured_at
     after, before = wanted.captured_after, wanted.captured_before
     return (
-        (wanted.person_id is None or entry.person_id == wanted.person_id)
-        and (wanted.camera_id is None or entry.camera_id == wanted.camera_id)
-        and (wanted.exclude_camera_id is None or entry.camera_id != wanted.exclude_camera_id)
+        _is_among(entry.person_id, wanted.person_id, otherwise=True)
+        and not _is_among(entry.person_id, wanted.exclude_person_id, otherwise=False)
+        and _is_among(entry.camera_id, wanted.camera_id, otherwise=True)
+        and not _is_among(entry.camera_id, wanted.exclude_camera_id, otherwise=False)
         and (wanted.modality is None or entry.modality == wanted.modality)
         and (after is None or (when is not None and when >= after))
         and (before is None or (when is not None and when < before))
+        and all(_says(entry, name, value) for name, value in wanted.attributes.items())
     )
+
+
+def _is_among(name: str | None, wanted: str | tuple[str, ...] | None, *, otherwise: bool) -> bool:
+    if wanted is None:
+        return otherwise
+    return name in ([wanted] if isinstance(wanted, str) else wanted)
+
+
+def _says(entry: GalleryEntry, name: str, value: object) -> bool:
+    """JSON knows booleans apart from numbers, and one kind of number."""
+    found = entry.attributes.get(name, ...)
+    return (type(found) is bool) == (type(value) is bool) and found == value

@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gallery_index.redis_store import RedisStore
-from gallery_index.restore import restore
-from gallery_index.sqlite_store import SQLiteStore
+from gallery_index.backup.restore import restore
+from gallery_index.stores.redis_store import RedisStore
+from gallery_index.stores.sqlite_store import SQLiteStore
 
 EVERY_STEP = ("fsync", "fdatasync", "unlink", "create", "commit")
 FINISHED, KILLED = 0, 9

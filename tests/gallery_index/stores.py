@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gallery_index.record_codec import StoreHead
 from gallery_index.records import GalleryEntry, GalleryIdentity
-from gallery_index.store import MetadataStore, Transaction
+from gallery_index.stores.record_codec import StoreHead
+from gallery_index.stores.store import MetadataStore, Transaction
 
 IDENTITY = GalleryIdentity("0" * 32, "model-a", 16, "sqlite")
 Connect = Callable[[], MetadataStore]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import redis
 
-from gallery_index.backup import BackupReport, back_up
-from gallery_index.backup_source import BackupSource
+from gallery_index.backup.backup import BackupReport, back_up
+from gallery_index.backup.restore import restore
+from gallery_index.backup.source import BackupSource
 from gallery_index.errors import (
     GalleryCorruptError,
     GalleryLockedError,
@@ -20,10 +21,9 @@ from gallery_index.errors import (
     StoreUnavailableError,
 )
 from gallery_index.gallery import Gallery
-from gallery_index.record_reader import RecordReader
 from gallery_index.records import EntryChanges, EntryFilter, GalleryEntry
-from gallery_index.restore import restore
-from gallery_index.store import Transaction
+from gallery_index.stores.record_reader import RecordReader
+from gallery_index.stores.store import Transaction
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 from tests.gallery_index.test_full_disk import file_size_limit, fill_at
 from tests.redis_server import RedisServer

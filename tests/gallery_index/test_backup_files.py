@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gallery_index.backup_manifest import BackupManifest, Part, read_manifest, write_manifest
-from gallery_index.backup_parts import KeptEntry, PartWriter, check_part, read_part
+from gallery_index.backup.manifest import BackupManifest, Part, read_manifest, write_manifest
+from gallery_index.backup.parts import KeptEntry, PartWriter, check_part, read_part
 from gallery_index.errors import GalleryCorruptError, GalleryError, GalleryMismatchError
 from gallery_index.records import GalleryEntry
 

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from gallery_index import record_reader
-from gallery_index.backup import back_up
+from gallery_index.backup.backup import back_up
+from gallery_index.backup.restore import restore
 from gallery_index.gallery import Gallery
 from gallery_index.records import EntryChanges, EntryFilter
-from gallery_index.restore import restore
+from gallery_index.stores import record_reader
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 
 ANY = EntryFilter()
 ROUNDS = 3
+LEAST = 100
 FIRST, LAST = "e100000", "e100299"
 
 
@@ -34,10 +35,11 @@ class Work:
         self.added: set[str] = set()
         self.tried_to_delete: set[str] = set()
         self.deleted: set[str] = set()
+        self._choosing = threading.Lock()
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(act, number))
-            for number, act in enumerate((self._add, self._add, self._delete, self._change))
+            for number, act in enumerate((self._add, self._delete, self._delete, self._change))
         ]
 
     def __enter__(self) -> "Work":
@@ -66,9 +68,12 @@ class Work:
         self.added |= names
 
     def _delete(self, number: int, turn: int, chance: random.Random) -> None:
-        names = sorted(self.added.copy() - self.tried_to_delete - {FIRST, LAST})
-        name = chance.choice(names)
-        self.tried_to_delete.add(name)
+        with self._choosing:
+            names = sorted(self.added.copy() - self.tried_to_delete - {FIRST, LAST})
+            if len(names) < LEAST:
+                return
+            name = chance.choice(names)
+            self.tried_to_delete.add(name)
         if turn % 2:
             self.gallery.delete(name)
         else:

@@ -2,16 +2,27 @@
 
 import os
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
-from gallery_index.entry_table import EntryTable
+from gallery_index.files.durable_files import punch_hole
 from gallery_index.records import EntryFilter
-from gallery_index.sqlite_store import SQLiteStore
+from gallery_index.stores.sqlite_store import SQLiteStore
+from gallery_index.table.entry_table import EntryTable
 from tests.gallery_index.places import Place, enrolled, new, vector
 
 ANY = EntryFilter()
+WHOLE_WRITE = [
+    "pwrite crop",
+    "fsync crop",
+    "fsync shard",
+    "pwrite vectors.bin",
+    "fdatasync vectors.bin",
+    "commit",
+    "memory",
+]
 
 
 def watch(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -23,7 +34,7 @@ def watch(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found = path.relative_to(place.directory)
         if found.parts[0] != "crops":
             return str(found)
-        return "crop" if len(found.parts) == 3 else "crop's directory"
+        return {1: "crops", 2: "shard", 3: "crop"}[len(found.parts)]
 
     def note(function: str) -> None:
         original: Callable[..., object] = getattr(os, function)
@@ -45,7 +56,13 @@ def watch(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         events.append(f"unlink {name(path)}")
 
     monkeypatch.setattr(Path, "unlink", noted_unlink)
-    for method in ("put", "remove"):
+
+    def noted_hole(descriptor: int, offset: int, length: int) -> None:
+        punch_hole(descriptor, offset, length)
+        events.append(f"hole in {name(Path(f'/proc/self/fd/{descriptor}').readlink())}")
+
+    monkeypatch.setattr("gallery_index.files.vector_file.punch_hole", noted_hole)
+    for method in ("put", "put_many", "remove"):
         original = getattr(EntryTable, method)
 
         def noted_method(*args: object, original: Callable[..., object] = original) -> None:
@@ -61,6 +78,11 @@ def watch(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return events
 
 
+def without_repeats(events: list[str]) -> list[str]:
+    """Leave out an event right after its like."""
+    return [event for event, _ in groupby(events)]
+
+
 def test_crop_then_row_then_commit_then_memory(
     sqlite_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,14 +90,12 @@ def test_crop_then_row_then_commit_then_memory(
     events = watch(sqlite_place, monkeypatch)
     enrolled(gallery, new(0))
     assert events == [
-        "pwrite crop",
-        "fsync crop",
-        "fsync crop's directory",
-        "pwrite vectors.bin",
-        "fdatasync vectors.bin",
-        "commit",
-        "memory",
+        "fsync crops",  # the first crop of a shard has a directory made for it
+        *WHOLE_WRITE,
     ]
+    del events[:]
+    enrolled(gallery, new(1))
+    assert events == WHOLE_WRITE
 
 
 def test_a_batch_syncs_the_vectors_once_and_commits_once(
@@ -87,7 +107,9 @@ def test_a_batch_syncs_the_vectors_once_and_commits_once(
     assert events.count("fdatasync vectors.bin") == 1
     assert events.count("commit") == 1
     assert events.count("fsync crop") == 10
-    assert max(i for i, e in enumerate(events) if "crop" in e) < events.index("pwrite vectors.bin")
+    assert events.count("fsync shard") == 1
+    assert max(i for i, e in enumerate(events) if e == "fsync crop") < events.index("fsync shard")
+    assert events.index("fsync shard") < events.index("pwrite vectors.bin")
 
 
 def test_an_erasure_is_committed_before_the_files_are_touched_and_noted_after(
@@ -95,21 +117,24 @@ def test_an_erasure_is_committed_before_the_files_are_touched_and_noted_after(
 ) -> None:
     gallery = sqlite_place.open()
     enrolled(gallery, new(0), new(1))
-    gallery.snapshot()
-    (index,) = (path.name for path in gallery._files.snapshots.directory.glob("*.index"))
+    for seed in (2, 3):
+        enrolled(gallery, new(seed))
+        gallery.snapshot()
+    newer, older = (manifest.stem for manifest in gallery._files.snapshots.manifests())
     events = watch(sqlite_place, monkeypatch)
     gallery.delete("e0")
-    assert events == [
+    assert without_repeats(events) == [
         "commit",
         "memory",
         "pwrite vectors.bin",
         "fdatasync vectors.bin",
+        "hole in vectors.bin",
         "unlink crop",
-        "fsync crop's directory",
-        f"unlink snapshots/{index.replace('.index', '.json')}",
-        f"unlink snapshots/{index}",
-        "fsync snapshots",
-        "fsync snapshots",
+        "fsync shard",
+        f"pwrite snapshots/{newer}.data",
+        f"fdatasync snapshots/{newer}.data",
+        f"pwrite snapshots/{older}.data",
+        f"fdatasync snapshots/{older}.data",
         "commit",
     ]
 

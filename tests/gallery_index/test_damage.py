@@ -1,6 +1,6 @@
 """Flipped bits and cut-off files: found and named, or mended; never a wrong or empty answer."""
 
-import os
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from gallery_index.errors import GalleryCorruptError, GalleryError
 from gallery_index.gallery import Gallery
 from gallery_index.records import EntryFilter, GalleryEntry, VerificationReport
 from gallery_index.verification import verify_directory
+from tests.gallery_index.bases import Base
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
+from tests.gallery_index.scripts import Operation, add, perform
 
 ANY = EntryFilter()
 HEADER = 4096
@@ -46,53 +48,62 @@ def verified(place: Place) -> VerificationReport:
     return verify_directory(place.directory)
 
 
+def is_noticed(place: Place) -> bool:
+    try:
+        return not verified(place).ok
+    except GalleryError:
+        return True
+
+
 def files_of(place: Place) -> Iterator[Path]:
     for path in sorted(place.directory.rglob("*")):
         if path.is_file():
             yield path
 
 
-@pytest.mark.parametrize("pattern", ["vectors.bin", "metadata.sqlite", "snapshots/*", "crops/*/*"])
-def test_no_flipped_bit_changes_an_answer(filled: Place, pattern: str) -> None:
-    expected = answer(filled.open())
-    filled.close()
+def outcome(place: Place) -> Answer | str:
+    """Return what the gallery answers, or the refusal, which must name a file or the store."""
+    try:
+        found: Answer | str = answer(place.open())
+    except GalleryError as error:
+        found = str(error)
+        assert str(place.directory) in found or "metadata store" in found, found
+    place.close()
+    return found
+
+
+def harmed(sound: bytes, rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
+    """Ways in which a disk spoils a file: bits, a block of zeros, an end that is missing."""
+    for offset in rng.integers(0, len(sound), 16 if len(sound) > 100 else 4):
+        spoilt = bytearray(sound)
+        spoilt[offset] ^= 1 << int(rng.integers(8))
+        yield f"bit at {offset}", bytes(spoilt)
+    start = int(rng.integers(len(sound)))
+    zeros = bytes(min(512, len(sound) - start))
+    yield f"zeros from {start}", sound[:start] + zeros + sound[start + len(zeros) :]
+    for size in sorted({0, 1, len(sound) // 2, len(sound) - 1}):
+        yield f"cut to {size}", sound[:size]
+    yield "longer", sound + b"\0" * 512
+
+
+def test_no_spoilt_file_changes_an_answer(filled: Place, directory: Path) -> None:
+    """Whatever happens to one file, whichever files there are: the same answer or a refusal."""
+    expected = outcome(filled)
     rng = np.random.default_rng(1)
-    noticed = 0
-    for path in sorted(filled.directory.glob(pattern)):
-        sound = path.read_bytes()
-        for offset in rng.integers(0, len(sound), 25 if len(sound) > 100 else 4):
-            flip(path, int(offset), int(rng.integers(8)))
-            try:
-                found = answer(filled.open())
-            except GalleryError:
-                noticed += 1
-            else:
-                assert found == expected, (path, offset)
-            filled.close()
-            for left in filled.directory.glob("metadata.sqlite-*"):
-                left.unlink()
-            path.write_bytes(sound)
-    assert noticed or pattern in ("vectors.bin", "snapshots/*")
-
-
-@pytest.mark.parametrize("pattern", ["vectors.bin", "metadata.sqlite", "snapshots/*", "crops/*/*"])
-def test_no_cut_off_file_changes_an_answer(filled: Place, pattern: str) -> None:
-    expected = answer(filled.open())
-    filled.close()
-    for path in sorted(filled.directory.glob(pattern)):
-        sound = path.read_bytes()
-        for size in (0, 1, len(sound) // 2, len(sound) - 1):
-            os.truncate(path, size)
-            refusal = ""
-            try:
-                assert answer(filled.open()) == expected, (path, size)
-            except GalleryError as error:
-                refusal = str(error)
-            assert not refusal or str(filled.directory) in refusal
-            filled.close()
-            for left in filled.directory.glob("metadata.sqlite-*"):
-                left.unlink()
-            path.write_bytes(sound)
+    refused: dict[str, int] = {}
+    with Base(filled, directory / "sound") as sound:
+        sound.keep()
+        for path in files_of(filled):
+            name = path.relative_to(filled.directory)
+            for harm, data in [*harmed(path.read_bytes(), rng), ("missing", None)]:
+                path.unlink() if data is None else path.write_bytes(data)
+                found = outcome(filled)
+                assert found == expected or isinstance(found, str), (name, harm)
+                refused[name.parts[0]] = refused.get(name.parts[0], 0) + isinstance(found, str)
+                sound.restore()
+    # What is derived is never needed; what is not is refused when it is gone.
+    assert refused["snapshots"] == refused["lock"] == 0
+    assert min(refused[name] for name in ("vectors.bin", "metadata.sqlite", "crops")) > 0
 
 
 def test_a_damaged_row_is_named_by_verify(filled: Place) -> None:
@@ -125,6 +136,25 @@ def test_a_damaged_row_is_answered_from_memory_and_mended_by_rebuild(filled: Pla
     assert answer(gallery) == before
 
 
+@pytest.mark.parametrize("part", [b"e7", b'"p1"', b"visible"])
+def test_a_flipped_bit_in_a_record_is_noticed_and_answered_from_the_snapshot(
+    filled: Place, part: bytes
+) -> None:
+    expected = answer(filled.open())
+    filled.close()
+    path = filled.file("metadata.sqlite")
+    sound = path.read_bytes()
+    record = sound.index(b'"e7"')
+    flip(path, sound.index(part, record))
+    assert is_noticed(filled)
+    assert answer(filled.open()) == expected
+    filled.close()
+    for snapshot in filled.directory.glob("snapshots/*"):
+        snapshot.unlink()
+    with pytest.raises(GalleryCorruptError, match="record of row 7"):
+        filled.open()
+
+
 def test_rows_in_the_wrong_place_are_noticed(filled: Place) -> None:
     path = filled.file("vectors.bin")
     data = bytearray(path.read_bytes())
@@ -145,7 +175,7 @@ def test_a_row_that_was_deleted_but_not_erased_is_named(filled: Place) -> None:
 @pytest.mark.parametrize("harm", ["flip", "unlink"])
 def test_a_damaged_or_missing_crop_is_named(filled: Place, harm: str) -> None:
     gallery = filled.open()
-    path = gallery._files.crops.path("e2")
+    path = filled.file("crops/*/0000000002")
     flip(path, 0) if harm == "flip" else path.unlink()
     with pytest.raises(GalleryCorruptError, match="'e2'"):
         gallery.crop("e2")
@@ -156,7 +186,7 @@ def test_a_damaged_or_missing_crop_is_named(filled: Place, harm: str) -> None:
 
 
 def test_a_damaged_snapshot_is_named_not_used_and_replaced(filled: Place) -> None:
-    flip(filled.file("snapshots/*.index"), 200)
+    flip(filled.file("snapshots/*.data"), 200)
     (problem,) = verified(filled).problems
     assert "snapshots" in problem
     gallery = filled.open()
@@ -173,3 +203,34 @@ def test_a_sound_gallery_verifies_and_is_left_as_it_was(filled: Place) -> None:
     assert (report.entries, report.crops, report.rows) == (COUNT - 1, COUNT - 1, COUNT)
     assert report.index_positions == COUNT
     assert {path: path.read_bytes() for path in files_of(filled) if path.name != "lock"} == before
+
+
+LIFE: list[list[Operation]] = [
+    [add(0, 1, 3, person="person-ann"), add(4, 5, person="person-bob")],
+    [("delete", "e1"), add(6, person="person-ann")],
+    [("change", "e0", "person-eve"), ("erase", "person-bob")],
+    [add(7, 8, person="person-bob"), ("rebuild",)],
+]
+
+
+def test_files_of_another_time_are_not_mixed_up_with_these(
+    sqlite_place: Place, directory: Path
+) -> None:
+    """Each file from an earlier or later backup: the answers of its records' time, or a refusal."""
+    times: list[Base] = []
+    answers: list[Answer | str] = []
+    for moment, operations in enumerate(LIFE):
+        for operation in [("open",), *operations, ("close",)]:
+            perform(sqlite_place, operation)
+        times.append(Base(sqlite_place, directory / f"time {moment}"))
+        times[-1].keep()
+        answers.append(outcome(sqlite_place))
+        times[-1].restore()
+    assert len({str(found) for found in answers}) == len(LIFE)
+    names = {name for time in times for name in time.files()}
+    for now, then, name in itertools.product(range(len(LIFE)), range(len(LIFE)), sorted(names)):
+        times[now].restore()
+        times[then].restore_file(name)
+        truth = answers[then if name.name == "metadata.sqlite" else now]
+        found = outcome(sqlite_place)
+        assert found == truth or isinstance(found, str), (now, then, name)

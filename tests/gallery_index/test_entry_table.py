@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from numpy.typing import NDArray
 
-from gallery_index.entry_table import EntryTable
 from gallery_index.records import EntryFilter, GalleryEntry, JsonScalar, JsonValue, Names
-from gallery_index.text_hash import TextHash
+from gallery_index.table.entry_table import EntryTable
+from gallery_index.table.text_hash import TextHash
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAMES = ("ann", "bob", "Čapek", "ann2")

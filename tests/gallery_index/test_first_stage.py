@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gallery_index.first_stage import FirstStage
-from gallery_index.quantizer_choice import choose, finer
-from gallery_index.quantizers import ExactFp16, Quantizer
+from gallery_index.index.first_stage import FirstStage
+from gallery_index.index.quantizer_choice import choose, finer
+from gallery_index.index.quantizers import ExactFp16, Quantizer
 from tests.gallery_index.embeddings import flat, structured
 
 DIM = 96

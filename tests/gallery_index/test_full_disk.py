@@ -3,16 +3,22 @@
 import errno
 import os
 import resource
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import redis
 
 from gallery_index.errors import GalleryError, StorageFullError
 from gallery_index.gallery import Gallery
 from gallery_index.records import EntryChanges, EntryFilter
-from gallery_index.sqlite_store import SQLiteStore
+from gallery_index.stores.sqlite_store import SQLiteStore
+from tests.gallery_index.bases import EVERYBODY, OPERATIONS, Base, prepare
+from tests.gallery_index.doomed import Unharmed, live
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
+from tests.gallery_index.scripts import Left, Operation, check, check_open, perform, states
+from tests.gallery_index.steps import Step, Watch
 
 ANY = EntryFilter()
 
@@ -136,3 +142,62 @@ def test_closing_on_a_full_disk_still_lets_go(
     monkeypatch.undo()
     again: Gallery = sqlite_place.open()
     assert ids(again.list(ANY).entries) == ["e0"]
+
+
+NEEDS_ROOM = {"pwrite", "open", "mkdir", "fsync", "fdatasync", "rename", "replace", "fallocate"}
+
+
+class FullDisk:
+    """Has no room from a step on, after half of a write, until it is `over`."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.over = False
+
+    def __call__(self, step: Step) -> object:
+        if self.over or not step.number or step.number < self._number:
+            return step.perform()
+        if step.call == "pwrite" and step.number == self._number:
+            data, offset = step.arguments
+            whole = memoryview(data).cast("B")
+            return step.perform(whole[: len(whole) // 2], offset)
+        if step.call in NEEDS_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if step.call == "sqlite COMMIT":
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        if step.call == "redis EVALSHA":
+            raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+        return step.perform()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_disk_that_is_full_from_any_step_on_changes_nothing_or_all(
+    place: Place, base: Base, name: str
+) -> None:
+    held = prepare(place, base)
+    script: list[Operation] = [("open",), *OPERATIONS[name]]
+    expected = states(script[1:], held)
+    refusals = 0
+    for number in live(place, script, 1, Unharmed()).telling_steps:
+        base.restore()
+        note = f"no room from step {number} of {name} on"
+        full = FullDisk(number)
+        allowed = expected
+        with Watch(place.directory, full) as watch:
+            watch.counting = False
+            gallery = place.open()
+            watch.counting = True
+            try:
+                perform(place, script[1])
+            except StorageFullError:
+                refusals += 1
+                if name not in ("deletion", "erasure"):
+                    allowed = expected[:1]
+            full.over = True
+            if name != "closing":
+                check_open(place, gallery, Left(allowed, EVERYBODY), note)
+                place.crash()
+        check(place, Left(allowed, EVERYBODY), note)
+    assert refusals or name == "closing"

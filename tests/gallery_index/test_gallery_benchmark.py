@@ -17,7 +17,8 @@ DIM = 48
 
 def unit(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     values = rng.standard_normal(shape).astype(np.float32)
-    return values / np.linalg.norm(values, axis=-1, keepdims=True)
+    values /= np.linalg.norm(values, axis=-1, keepdims=True)
+    return values
 
 
 def columns(rng: np.random.Generator, first_person: int, count: int) -> Columns:

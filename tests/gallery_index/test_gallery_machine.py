@@ -1,7 +1,14 @@
-"""Random lives of a gallery, against a list and brute force; restarts and crashes among them."""
+"""Random lives of a gallery, against a list and brute force; restarts and crashes among them.
 
+The gallery is an early one: it compresses at six entries, compacts at two dead places and writes
+snapshots whenever it looks after itself, so that all of that lies between any two other moves.
+`GALLERY_LIVES` says how many lives are tried.
+"""
+
+import os
 import tempfile
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,12 +23,34 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gallery_index.errors import EntryNotFoundError, PersonNotFoundError
-from gallery_index.records import EntryChanges, EntryFilter
+from gallery_index.errors import EntryConflictError, EntryNotFoundError, PersonNotFoundError
+from gallery_index.records import Added, EntryChanges, EntryFilter, JsonValue
+from tests.gallery_index.early import EARLY, compress_with
 from tests.gallery_index.places import BruteForce, Place, enrolled, ids, new, vector
 
+EXAMPLES = int(os.environ.get("GALLERY_LIVES", "25"))
+RETENTION_DAYS = 1000
+POLICY = replace(EARLY, retention_days=RETENTION_DAYS)
+EXPIRED = datetime.now(UTC) - timedelta(days=RETENTION_DAYS + 1)
+DAY = datetime.now(UTC).replace(microsecond=0) - timedelta(days=10)
 PEOPLE = st.sampled_from([None, "ann", "bob"])
+CAMERAS = st.sampled_from([None, "1", "2"])
+MODALITIES = st.sampled_from(["visible", "infrared"])
+TIMES = st.sampled_from([None, DAY, DAY + timedelta(hours=1)])
+ATTRIBUTES = st.sampled_from([{}, {"colour": "red"}, {"colour": "blue", "seen": 1}, {"seen": True}])
+NUMBERS = st.integers(0, 40)
 ANY = EntryFilter()
+FILTERS = st.builds(
+    EntryFilter,
+    person_id=st.sampled_from([None, None, "ann", ("ann", "bob")]),
+    exclude_person_id=st.sampled_from([None, None, "bob"]),
+    camera_id=st.sampled_from([None, None, "1", "nowhere"]),
+    exclude_camera_id=st.sampled_from([None, None, "2"]),
+    modality=st.sampled_from([None, None, "infrared"]),
+    captured_after=st.sampled_from([None, None, DAY + timedelta(minutes=1)]),
+    captured_before=st.sampled_from([None, None, DAY + timedelta(minutes=1)]),
+    attributes=st.sampled_from([{}, {}, {"colour": "red"}, {"seen": 1}]),
+)
 
 
 class GalleryLife(RuleBasedStateMachine):
@@ -35,7 +64,7 @@ class GalleryLife(RuleBasedStateMachine):
             client.close()
         self._directory = tempfile.TemporaryDirectory(dir=root)
         self._place = Place(Path(self._directory.name) / "gallery", redis_url)
-        self._gallery = self._place.open()
+        self._gallery = self._place.open(policy=POLICY)
         self._oracle = BruteForce()
         self._next = 0
 
@@ -43,19 +72,51 @@ class GalleryLife(RuleBasedStateMachine):
         kept = self._oracle.entries
         return kept[number % len(kept)].entry_id if kept else "nobody"
 
-    @rule(people=st.lists(PEOPLE, min_size=1, max_size=4), copy=st.booleans())
-    def enrol(self, people: list[str | None], copy: bool) -> None:
+    @rule(
+        people=st.lists(PEOPLE, min_size=1, max_size=6), camera=CAMERAS, modality=MODALITIES,
+        when=st.sampled_from([None, DAY, DAY + timedelta(hours=1), EXPIRED]),
+        attributes=ATTRIBUTES, copy=st.booleans(),
+    )  # fmt: skip
+    def enrol(
+        self,
+        people: list[str | None],
+        camera: str | None,
+        modality: str,
+        when: datetime | None,
+        attributes: dict[str, JsonValue],
+        copy: bool,
+    ) -> None:
         seeds = range(self._next, self._next + len(people))
         self._next += len(people)
         embeddings = [vector(0 if copy else seed) for seed in seeds]
         sent = [
-            new(seed, person_id=person, embedding=embedding)
+            replace(
+                new(seed, person_id=person, embedding=embedding, modality=modality),
+                camera_id=camera,
+                captured_at=when,
+                attributes=attributes,
+            )
             for seed, person, embedding in zip(seeds, people, embeddings, strict=True)
         ]
         for entry, embedding in zip(enrolled(self._gallery, *sent), embeddings, strict=True):
+            assert (entry.camera_id, entry.captured_at) == (camera, when)
+            assert (entry.modality, entry.attributes) == (modality, attributes)
             self._oracle.add(entry, embedding)
 
-    @rule(number=st.integers(0, 30))
+    @precondition(lambda self: self._oracle.entries)
+    @rule(number=NUMBERS, same=st.booleans())
+    def enrol_again(self, number: int, same: bool) -> None:
+        entry = self._oracle.entries[number % len(self._oracle.entries)]
+        seed = int(entry.entry_id[1:])
+        crop = f"crop {seed}".encode() if same else b"another crop"
+        sent = new(seed, crop=crop, modality=entry.modality)
+        (result,) = self._gallery.add([sent])
+        if same:
+            assert result == Added(entry, replayed=True)
+        else:
+            assert isinstance(result, EntryConflictError)
+
+    @rule(number=NUMBERS)
     def delete(self, number: int) -> None:
         entry_id = self._pick(number)
         if entry_id == "nobody":
@@ -76,12 +137,19 @@ class GalleryLife(RuleBasedStateMachine):
         self._forget(theirs)
 
     @precondition(lambda self: self._oracle.entries)
-    @rule(number=st.integers(0, 30), person=PEOPLE)
-    def rename(self, number: int, person: str | None) -> None:
+    @rule(number=NUMBERS, person=PEOPLE, when=TIMES, attributes=ATTRIBUTES)
+    def change(
+        self,
+        number: int,
+        person: str | None,
+        when: datetime | None,
+        attributes: dict[str, JsonValue],
+    ) -> None:
         entry_id = self._pick(number)
-        when = datetime(2026, 1, 1 + number % 28, tzinfo=UTC)
-        changed = self._gallery.update(entry_id, EntryChanges(person_id=person, captured_at=when))
+        changes = EntryChanges(person_id=person, captured_at=when, attributes=attributes)
+        changed = self._gallery.update(entry_id, changes)
         assert (changed.person_id, changed.captured_at) == (person, when)
+        assert changed.attributes == attributes
         self._oracle.entries = [
             changed if e.entry_id == entry_id else e for e in self._oracle.entries
         ]
@@ -91,18 +159,30 @@ class GalleryLife(RuleBasedStateMachine):
         self._gallery.snapshot()
 
     @rule()
+    def look_after(self) -> None:
+        self._gallery.upkeep()
+        old = {e.entry_id for e in self._oracle.entries if e.captured_at == EXPIRED}
+        self._forget(old)
+        stats = self._gallery.stats()
+        assert stats.dead_positions < EARLY.dead_places
+        assert len(self._oracle.entries) < EARLY.exact_below or stats.recall_at_10 is not None
+
+    @rule()
+    def rebuild(self) -> None:
+        assert self._gallery.rebuild() == 0
+
+    @rule()
     def restart(self) -> None:
         self._gallery.close()
-        self._gallery = self._place.open()
+        self._gallery = self._place.open(policy=POLICY)
 
     @rule()
     def crash(self) -> None:
         self._place.crash()
-        self._gallery = self._place.open()
+        self._gallery = self._place.open(policy=POLICY)
 
-    @rule(query=st.integers(0, 20), top_k=st.integers(1, 8), grouped=st.booleans(), person=PEOPLE)
-    def search(self, query: int, top_k: int, grouped: bool, person: str | None) -> None:
-        wanted = EntryFilter(person_id=person)
+    @rule(query=NUMBERS, top_k=st.integers(1, 8), grouped=st.booleans(), wanted=FILTERS)
+    def search(self, query: int, top_k: int, grouped: bool, wanted: EntryFilter) -> None:
         found = self._gallery.search(
             vector(query), top_k=top_k, filter=wanted, group_by="person" if grouped else "entry"
         )
@@ -110,6 +190,16 @@ class GalleryLife(RuleBasedStateMachine):
             vector(query), top_k, wanted, "person" if grouped else "entry"
         )
         assert ids(found) == [entry_id for entry_id, _ in expected]
+
+    @rule(wanted=FILTERS)
+    def filter(self, wanted: EntryFilter) -> None:
+        assert self._gallery.list(wanted, limit=1000).entries == self._oracle.matching(wanted)
+
+    @rule(query=NUMBERS)
+    def rerank(self, query: int) -> None:
+        matches = self._gallery.search(vector(query), top_k=30)
+        again = self._gallery.reranked(matches, top_k=30)
+        assert sorted(ids(again)) == sorted(ids(matches))
 
     @rule()
     def verify(self) -> None:
@@ -120,6 +210,7 @@ class GalleryLife(RuleBasedStateMachine):
     @invariant()
     def the_listing_is_what_was_acknowledged(self) -> None:
         assert self._gallery.list(ANY, limit=1000).entries == self._oracle.matching(ANY)
+        assert self._gallery.stats().damaged_rows == 0
 
     def teardown(self) -> None:
         self._place.close()
@@ -129,14 +220,19 @@ class GalleryLife(RuleBasedStateMachine):
         self._oracle.entries = [e for e in self._oracle.entries if e.entry_id not in gone]
 
 
-@pytest.mark.parametrize("store", ["sqlite", "redis"])
+@pytest.mark.parametrize(("store", "first_stage"), [("sqlite", "pca"), ("redis", "rabitq")])
 def test_a_gallery_is_what_was_acknowledged_whatever_happens(
-    store: str, memory_root: Path, request: pytest.FixtureRequest
+    store: str,
+    first_stage: str,
+    memory_root: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = None
     if store == "redis":
         url = request.getfixturevalue("empty_redis").url
+    compress_with(first_stage, monkeypatch.setattr)
     run_state_machine_as_test(
         lambda: GalleryLife(memory_root, url),  # type: ignore[arg-type]
-        settings=settings(max_examples=20, stateful_step_count=25, deadline=None),
+        settings=settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None),
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gallery_index.half_precision import rounding_error, similarities
+from gallery_index.index.half_precision import rounding_error, similarities
 
 DIM = 14_336
 

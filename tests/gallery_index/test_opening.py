@@ -14,11 +14,11 @@ from gallery_index.errors import (
     GalleryMismatchError,
     StoreUnavailableError,
 )
-from gallery_index.record_codec import StoreHead
+from gallery_index.files.vector_file import VectorFile
 from gallery_index.records import EntryFilter, VerificationReport
-from gallery_index.sqlite_store import SQLiteStore
-from gallery_index.store import Transaction
-from gallery_index.vector_file import VectorFile
+from gallery_index.stores.record_codec import StoreHead
+from gallery_index.stores.sqlite_store import SQLiteStore
+from gallery_index.stores.store import Transaction
 from gallery_index.verification import verify_directory
 from tests.gallery_index.places import DIM, MODEL, Place, enrolled, ids, new
 
@@ -133,8 +133,8 @@ def test_a_creation_that_was_killed_at_any_step_is_gone_through_again(
 def test_rows_and_crops_without_a_record_are_cleared_away(place: Place) -> None:
     gallery = place.open()
     (entry,) = enrolled(gallery, new(0))
-    gallery._files.crops.write({"e1": b"never committed"})
-    gallery._files.vectors.append(1, ["e1"], gallery._memory.index.vectors(np.array([0])))
+    gallery._files.crops.write({1: b"never committed"})
+    gallery._files.vectors.append(1, ["e1"], gallery._files.vectors.read(np.array([0])).vectors)
     place.crash()
     report = _verify(place)
     assert report.problems == []
@@ -142,17 +142,20 @@ def test_rows_and_crops_without_a_record_are_cleared_away(place: Place) -> None:
     gallery = place.open()
     assert gallery.list(ANY).entries == [entry]
     assert gallery._files.vectors.whole_rows() == 1
-    assert not gallery._files.crops.path("e1").exists()
+    assert gallery._files.crops.rows() == {0}
     assert gallery.verify().unfinished == []
 
 
-@pytest.mark.parametrize("step", ["vectors.erase", "crops.unlink", "snapshots.discard"])
+@pytest.mark.parametrize(
+    "step", ["vectors.erase", "crops.unlink", "snapshots.manifests", "snapshots.read"]
+)
 def test_an_erasure_that_was_killed_is_finished_at_the_next_opening(
     place: Place, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery = place.open()
     entries = enrolled(gallery, new(0), new(1))
     gallery.snapshot()
+    code = gallery._memory.index.stage.codes(0, 1)
     part, method = step.split(".")
 
     def killed(*args: object) -> None:
@@ -167,7 +170,9 @@ def test_an_erasure_that_was_killed_is_finished_at_the_next_opening(
     gallery = place.open()
     assert ids(gallery.list(ANY).entries) == ["e1"]
     assert gallery._files.vectors.is_erased(entries[0].row)
-    assert not gallery._files.crops.path("e0").exists()
+    assert gallery._files.crops.rows() == {1}
+    for path in gallery._files.snapshots.directory.glob("*.data"):
+        assert code.tobytes() not in path.read_bytes()
     assert gallery._memory.pending == {}
     assert gallery.verify().problems == []
 

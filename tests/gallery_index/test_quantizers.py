@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gallery_index.quantizer_choice import EXACT_BELOW, choose, finer
-from gallery_index.quantizers import ExactFp16, HadamardRaBitQ, PcaInt8, Quantizer, from_bytes
+from gallery_index.index.quantizer_choice import EXACT_BELOW, choose, finer
+from gallery_index.index.quantizers import ExactFp16, HadamardRaBitQ, PcaInt8, Quantizer, from_bytes
 from tests.gallery_index.embeddings import flat, structured
 
 DIM = 512

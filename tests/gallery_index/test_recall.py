@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.recall import Block, ExactTop, Probe, draw_probes, measure_recall
+from gallery_index.index.recall import Block, ExactTop, Probe, draw_probes, measure_recall
 from tests.gallery_index.embeddings import structured
 
 ROWS = structured(300, 64)

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import redis
 
-from gallery_index import redis_reader
 from gallery_index.errors import (
     GalleryMismatchError,
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from gallery_index.record_codec import StoreHead
 from gallery_index.records import EntryFilter
-from gallery_index.redis_store import RedisStore
+from gallery_index.stores import redis_connection
+from gallery_index.stores.record_codec import StoreHead
+from gallery_index.stores.redis_store import RedisStore
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 from tests.redis_server import DURABLE, RedisServer, find_redis_server
 
@@ -53,7 +53,7 @@ def test_searches_go_on_and_writes_return_when_redis_does(
 def test_a_write_that_redis_reads_late_is_settled_one_way(
     own_redis: RedisServer, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_reader, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(redis_connection, "_TIMEOUT_S", 0.2)
     place = Place(directory / "gallery", own_redis.url)
     gallery = place.open()
     enrolled(gallery, new(0))

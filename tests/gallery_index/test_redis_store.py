@@ -13,9 +13,9 @@ from gallery_index.errors import (
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from gallery_index.record_codec import StoreHead
-from gallery_index.redis_store import RedisStore
-from gallery_index.store import Changes, Transaction
+from gallery_index.stores.record_codec import StoreHead
+from gallery_index.stores.redis_store import RedisStore
+from gallery_index.stores.store import Changes, Transaction
 from tests.gallery_index.stores import created, delete, entry, opened, put
 from tests.redis_server import DURABLE, RedisServer, find_redis_server
 

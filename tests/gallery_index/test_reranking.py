@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -54,6 +54,7 @@ def test_distances_agree_with_the_published_code(neighbours: Neighbours, name: s
     np.testing.assert_allclose(found, golden[name], rtol=0, atol=5e-7)
 
 
+@settings(deadline=None)
 @given(
     tables(),
     st.sampled_from(["gallery", "queries_only"]),
@@ -118,6 +119,7 @@ def test_queries_only_needs_no_distances_within_the_gallery() -> None:
     np.testing.assert_array_equal(with_them, without)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 200), st.integers(0, 2**32), st.sampled_from([3, 10**6]))
 def test_nearest_are_the_first_of_a_stable_sort(
     count: int, extra: int, seed: int, levels: int

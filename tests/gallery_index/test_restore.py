@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from gallery_index.backup import back_up
+from gallery_index.backup.backup import back_up
+from gallery_index.backup.restore import restore
 from gallery_index.errors import (
     GalleryCorruptError,
     GalleryMismatchError,
@@ -18,8 +19,7 @@ from gallery_index.errors import (
 )
 from gallery_index.opening import RESTORING
 from gallery_index.records import EntryFilter
-from gallery_index.redis_store import RedisStore
-from gallery_index.restore import restore
+from gallery_index.stores.redis_store import RedisStore
 from tests.gallery_index.places import Place, enrolled, ids, new, vector
 from tests.gallery_index.restoring_child import EVERY_STEP, FINISHED, KILLED, restore_until
 from tests.gallery_index.test_full_disk import fill_at
@@ -190,7 +190,7 @@ def test_a_redis_that_goes_away_is_filled_up_later(
     own_redis: RedisServer, directory: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place(directory / "restored", own_redis.url)
-    monkeypatch.setattr("gallery_index.restore._RECORDS_A_COMMIT", 2)
+    monkeypatch.setattr("gallery_index.backup.restore._RECORDS_A_COMMIT", 2)
 
     def kill(done: int, total: int) -> None:
         if done == len(NAMES) + 2:  # every file is written, and the first two records

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from gallery_index.entry_table import EntryTable
 from gallery_index.records import GalleryEntry
 from gallery_index.retention import expired
+from gallery_index.table.entry_table import EntryTable
 
 NOW = datetime(2026, 7, 31, 12, 0, 0, tzinfo=UTC)
 AN_ENTRY = GalleryEntry(

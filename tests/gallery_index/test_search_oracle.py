@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gallery_index.gallery import Gallery
+from gallery_index.index.first_stage import FirstStage
+from gallery_index.index.quantizers import ExactFp16
 from gallery_index.records import EntryFilter, GroupBy
-from gallery_index.vector_index import VectorIndex
 from tests.gallery_index.places import DIM, BruteForce, Place, enrolled, new, vector
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -137,7 +138,7 @@ def test_candidates_keep_their_recall_at_every_dimension(dim: int) -> None:
     # FAISS FastScan indexes lose it silently above 3,072 dimensions.
     rows = np.stack([vector(seed, dim) for seed in range(300)])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    index = VectorIndex(dim)
+    index = FirstStage(ExactFp16(dim), 64)
     index.add(rows.astype(np.float16))
     mask = np.arange(300) % 3 > 0
     query = (rows[4] + 0.8 * vector(999, dim) / np.sqrt(dim)).astype(np.float32)
@@ -145,4 +146,4 @@ def test_candidates_keep_their_recall_at_every_dimension(dim: int) -> None:
     positions, scores = index.candidates(query, 10, mask)
     expected = np.argsort(np.where(mask, -exact, np.inf))[:10]
     assert positions.tolist() == expected.tolist()
-    assert np.abs(scores - exact[expected]).max() < index.score_error
+    assert np.abs(scores - exact[expected]).max() < index.margin(query)

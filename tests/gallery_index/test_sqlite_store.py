@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gallery_index.errors import GalleryCorruptError, StoreUnavailableError
-from gallery_index.sqlite_store import SQLiteStore
-from gallery_index.store import Changes
+from gallery_index.stores.sqlite_store import SQLiteStore
+from gallery_index.stores.store import Changes
 from tests.gallery_index.stores import created, delete, entry, put, rename
 
 

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gallery_index import record_reader
 from gallery_index.errors import (
     GalleryCorruptError,
     GalleryMismatchError,
     StoreUnavailableError,
 )
-from gallery_index.record_codec import StoreHead, encode_entry
 from gallery_index.records import GalleryEntry
-from gallery_index.redis_store import RedisStore
-from gallery_index.sqlite_store import SQLiteStore
-from gallery_index.store import Changes, MetadataStore, Transaction
+from gallery_index.stores import record_reader
+from gallery_index.stores.record_codec import StoreHead, encode_entry
+from gallery_index.stores.redis_store import RedisStore
+from gallery_index.stores.sqlite_store import SQLiteStore
+from gallery_index.stores.store import Changes, MetadataStore, Transaction
 from tests.gallery_index.stores import (
     IDENTITY,
     Connect,
@@ -171,6 +171,26 @@ def test_a_record_lost_since_a_head_is_damage(connect: Connect) -> None:
     overwrite(store, 2, None)
     with pytest.raises(GalleryCorruptError, match="3 records by its head, but 1 of commit 1, 1"):
         connect().changes_since(head)
+
+
+def test_a_commit_while_changes_are_read_is_no_damage(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = created(connect)
+    head = put(store, 0, 1, 2)
+    reader = opened(connect)
+    name = "_rows_changed_since"
+    history = getattr(type(reader), name)
+
+    def read_before_a_commit(reader: MetadataStore, head: StoreHead) -> object:
+        rows = history(reader, head)
+        delete(store, 1)
+        return rows
+
+    monkeypatch.setattr(type(reader), name, read_before_a_commit)
+    assert reader.changes_since(head) == Changes([], [])
+    monkeypatch.undo()
+    assert reader.changes_since(head) == Changes([], [1])
 
 
 def test_changes_since_a_commit_that_was_never_here_cannot_be_told(connect: Connect) -> None:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
@@ -19,10 +19,12 @@ def environment(**variables: str) -> dict[str, str]:
     return {**inherited, **variables}
 
 
-def serve(*options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start `mpanet serve`."""
+def serve(
+    *options: str, env: Mapping[str, str] | None = None, program: Sequence[str] = ("mpanet",)
+) -> subprocess.Popen[str]:
+    """Start `mpanet serve`; `program` may be another module that does, with what it takes first."""
     return subprocess.Popen(
-        [sys.executable, "-m", "mpanet", "serve", *options],
+        [sys.executable, "-m", *program, "serve", *options],
         env=environment() if env is None else env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

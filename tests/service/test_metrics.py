@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gallery_index.gallery import Gallery
@@ -121,6 +121,7 @@ def test_two_services_count_apart(tmp_path: Path) -> None:
                 assert scraped(http)["mpanet_queries_total"].value() == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 20)), st.sets(st.floats(0.001, 10), min_size=1))
 def test_a_bucket_counts_what_is_at_most_its_bound(
     observations: list[float], bounds: set[float]
@@ -137,6 +138,7 @@ def test_a_bucket_counts_what_is_at_most_its_bound(
     assert read.value("_sum") == pytest.approx(sum(observations))
 
 
+@settings(deadline=None)
 @given(st.text(), st.floats(allow_nan=False, allow_infinity=False))
 def test_any_label_and_number_come_back_as_they_were(label: str, value: float) -> None:
     text = exposition([Family("some_name", "gauge", "Some.", [Sample(value, {"label": label})])])

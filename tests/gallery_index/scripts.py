@@ -1,0 +1,155 @@
+"""What a gallery is made to do before it is killed, and what must be there afterwards.
+
+A script is a list of operations. `states` says, without any gallery, what it holds after each: so
+a process that died during the k-th must have left what holds before it or what holds after it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from gallery_index.gallery import Gallery
+from gallery_index.records import EntryChanges, EntryFilter, GalleryEntry
+from gallery_index.verification import verify_directory
+from tests.gallery_index.places import BruteForce, Place, enrolled, new, vector
+
+Operation = tuple[str, ...]
+"""Its name, then what it is about: a person, entry ids."""
+State = dict[str, str]
+"""Entry id -> person id. An entry `e7` has the vector and crop of seed 7."""
+ANY = EntryFilter()
+
+
+def add(*seeds: int, person: str = "person-ann") -> Operation:
+    """Enrol entries of a person in one call."""
+    return ("add", person, *(f"e{seed}" for seed in seeds))
+
+
+def after(state: State, operation: Operation) -> State:
+    """Return what a gallery holds after an operation, by the words of its documentation."""
+    name, *rest = operation
+    match name:
+        case "add":
+            person, *names = rest
+            return {**state, **{entry: person for entry in names if entry not in state}}
+        case "delete":
+            return {entry: person for entry, person in state.items() if entry != rest[0]}
+        case "erase":
+            return {entry: person for entry, person in state.items() if person != rest[0]}
+        case "change":
+            return {**state, rest[0]: rest[1]}
+    return state
+
+
+def states(script: Sequence[Operation], first: State | None = None) -> list[State]:
+    """Return what a gallery holds before each operation of a script, and after the last."""
+    held = [first or {}]
+    for operation in script:
+        held.append(after(held[-1], operation))
+    return held
+
+
+def perform(place: Place, operation: Operation) -> None:
+    """Carry out an operation on the gallery that is open; `open` and `reopen` open it."""
+    name, *rest = operation
+    if name == "reopen":
+        place.close()
+    if name in ("open", "reopen"):
+        place.open()
+        return
+    gallery = place.opened[-1]
+    match name:
+        case "add":
+            enrolled(gallery, *[new(int(e[1:]), person_id=rest[0]) for e in rest[1:]])
+        case "delete":
+            gallery.delete(rest[0])
+        case "erase":
+            gallery.erase_person(rest[0])
+        case "change":
+            gallery.update(rest[0], EntryChanges(person_id=rest[1]))
+        case _:
+            getattr(gallery, name)()
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a dead process may have left: one of some states, and nothing of what is gone."""
+
+    allowed: Sequence[State]
+    ever: frozenset[str] = field(default_factory=frozenset)
+    erased: frozenset[str] = field(default_factory=frozenset)
+    """Persons whose erasure was acknowledged."""
+
+
+def check(place: Place, left: Left, note: str) -> None:
+    """Verify, open, compare, write on, open again: all of it must agree."""
+    if (place.directory / "vectors.bin").exists():
+        report = verify_directory(place.directory, redis_url=place.redis_url)
+        assert not report.problems, (report.problems, note)
+    gallery = place.open()
+    found = check_open(place, gallery, left, note)
+    place.crash()
+    gallery = place.open()
+    assert holds(gallery) == found, note
+    gallery.close()
+
+
+def check_open(place: Place, gallery: Gallery, left: Left, note: str) -> State:
+    """Compare an open gallery with what it may hold, and write on; returns what it holds."""
+    found = holds(gallery)
+    assert found in left.allowed, f"{note}: {found} is none of {left.allowed}"
+    _check_answers(gallery, found, note)
+    enrolled(gallery, new(9_999_999, person_id="person-late"))
+    assert holds(gallery) == {**found, "e9999999": "person-late"}, note
+    gallery.delete("e9999999")
+    report = gallery.verify()
+    assert not report.problems + report.unfinished, (report, note)
+    _check_erased(place, left.ever - found.keys() | {"e9999999"}, left.erased, note)
+    return found
+
+
+def holds(gallery: Gallery) -> State:
+    """Return what a gallery lists."""
+    return {entry.entry_id: str(entry.person_id) for entry in _listed(gallery)}
+
+
+def _listed(gallery: Gallery) -> list[GalleryEntry]:
+    return gallery.list(ANY, limit=1000).entries
+
+
+def _check_answers(gallery: Gallery, found: State, note: str) -> None:
+    oracle = BruteForce()
+    for entry in _listed(gallery):
+        seed = int(entry.entry_id[1:])
+        oracle.add(entry, vector(seed))
+        assert gallery.crop(entry.entry_id)[0] == f"crop {seed}".encode(), note
+        best = gallery.search(vector(seed), top_k=1)[0]
+        assert best.entry.entry_id == entry.entry_id, note
+        assert best.similarity == pytest.approx(1.0, abs=2e-3), note
+    matches = gallery.search(vector(123_456), top_k=1000)
+    expected = oracle.search(vector(123_456), 1000, ANY)
+    assert [m.entry.entry_id for m in matches] == [name for name, _ in expected], note
+
+
+def _check_erased(place: Place, gone: frozenset[str], persons: frozenset[str], note: str) -> None:
+    """No file holds the vector or crop of a deleted entry, nor the name of an erased person."""
+    wanted: dict[str, bytes] = {}
+    for name in gone:
+        seed = int(name[1:])
+        direction = vector(seed).astype(np.float64)
+        direction /= np.linalg.norm(direction)
+        wanted[f"the vector of {name}"] = direction.astype(np.float32).astype(np.float16).tobytes()
+        wanted[f"the crop of {name}"] = f"crop {seed}".encode()
+    wanted |= {f"the name of {person}": person.encode() for person in persons}
+    for path in place.directory.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            held = [what for what, text in wanted.items() if _holds(data, text)]
+            assert not held, f"{note}: {path} still holds {held}"
+
+
+def _holds(data: bytes, text: bytes) -> bool:
+    """Whether a file has these bytes; a crop's text is the whole of its file."""
+    return data == text if text.startswith(b"crop ") else text in data
