@@ -169,9 +169,8 @@ def compare(args: argparse.Namespace, entries: int, where: Mapping[str, Any]) ->
     for name, job in jobs.items():
         limits = {"memory_gb": args.memory_gb, "queries": args.peer_queries}
         try:
-            found[name] = run_child(
-                "gallery_peers", timeout_s=args.peer_timeout_s, **job, **limits, **where
-            )
+            asked = {**job, **limits, **where}
+            found[name] = run_child("gallery_peers", timeout_s=args.peer_timeout_s, **asked)
         except ChildFailedError as error:
             found[name] = {"skipped": str(error)}
     return found | skipped

@@ -164,6 +164,7 @@ def lancedb(memory_gb: float, work: str, index: str, **where: Any) -> dict[str, 
 
     data = Data.of(**where)
     directory = Path(work) / "lancedb"
+    shutil.rmtree(directory, ignore_errors=True)  # of a process that was killed
     try:
         start = time.perf_counter()
         table = LanceTable.written(directory, data.blocks(), data.columns, data.dim)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 360, 260
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 62
+LEFT, RIGHT, TOP, BOTTOM = 52, 34, 34, 62
 COLOURS = ("#1f5fa8", "#d1570f", "#2f8f4e")
 
 

@@ -36,7 +36,7 @@ from gallery_index.upkeep import UpkeepPolicy
 _LOG = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 256
 _PATIENCE_S = 60.0  # between snapshots that fail while something else is done
-_OVERGROWN = 2  # times the size from which a compressed first stage is due
+_OVERGROWN = 1.25  # times the size from which a compressed first stage is due
 
 Writing = Callable[[], AbstractContextManager[None]]
 

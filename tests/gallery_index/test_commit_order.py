@@ -144,7 +144,9 @@ def test_short_writes_and_reads_are_gone_on_with(
 ) -> None:
     pwrite, preadv = os.pwrite, os.preadv
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, data[:7], at))
-    monkeypatch.setattr(os, "preadv", lambda fd, parts, at: preadv(fd, [parts[0][:5]], at))
+    monkeypatch.setattr(
+        os, "preadv", lambda fd, parts, at, flags=0: preadv(fd, [parts[0][:5]], at, flags)
+    )
     gallery = sqlite_place.open()
     enrolled(gallery, new(0), new(1))
     assert gallery.verify().problems == []
