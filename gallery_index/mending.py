@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gallery_index.errors import GalleryCorruptError
 from gallery_index.index.local_index import damaged_entries
-from gallery_index.opening import GalleryFiles, open_files, read_identity
+from gallery_index.opening import GalleryFiles, open_existing
 from gallery_index.records import GalleryEntry
 from gallery_index.recovery import table_of
 from gallery_index.validation import normalised
@@ -28,15 +28,7 @@ def mend_directory(directory: Path, embed: Embed, *, redis_url: str | None = Non
     Raises: GalleryLockedError, GalleryMismatchError, StorageFullError, StoreUnavailableError;
     GalleryCorruptError naming a row whose crop is damaged too: that and what follows stay.
     """
-    identity = read_identity(directory)
-    files = open_files(
-        directory,
-        model_id=identity.model_id,
-        embedding_dim=identity.embedding_dim,
-        redis_url=redis_url,
-        create=False,
-    )
-    with closing(files):
+    with closing(open_existing(directory, redis_url=redis_url)) as files:
         files.store.head()
         table = table_of(files)
         mended = 0

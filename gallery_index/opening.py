@@ -61,6 +61,21 @@ def read_identity(directory: Path) -> GalleryIdentity:
     return file.identity
 
 
+def open_existing(directory: Path, *, redis_url: str | None) -> GalleryFiles:
+    """Lock a directory and open the gallery that lies in it, whatever its model.
+
+    Raises: as `open_files`; GalleryMismatchError if there is none.
+    """
+    identity = read_identity(directory)
+    return open_files(
+        directory,
+        model_id=identity.model_id,
+        embedding_dim=identity.embedding_dim,
+        redis_url=redis_url,
+        create=False,
+    )
+
+
 def open_files(
     directory: Path,
     *,

@@ -12,7 +12,7 @@ from gallery_index.errors import GalleryCorruptError
 from gallery_index.files.vector_file import RowBlock
 from gallery_index.index.local_index import LocalIndex, damaged_entries
 from gallery_index.index.recall_measure import measured
-from gallery_index.opening import GalleryFiles, open_files, read_identity
+from gallery_index.opening import GalleryFiles, open_existing
 from gallery_index.records import GalleryEntry, VerificationReport
 from gallery_index.recovery import replayed, table_of
 from gallery_index.snapshots.data import SnapshotData
@@ -34,18 +34,8 @@ def verify_directory(
     Raises: GalleryLockedError while it is served, GalleryMismatchError if there is none or its
     records are elsewhere, GalleryCorruptError if it cannot be opened at all, StoreUnavailableError.
     """
-    identity = read_identity(directory)
-    files = open_files(
-        directory,
-        model_id=identity.model_id,
-        embedding_dim=identity.embedding_dim,
-        redis_url=redis_url,
-        create=False,
-    )
-    try:
+    with closing(open_existing(directory, redis_url=redis_url)) as files:
         return verify_files(files, on_step=on_step)
-    finally:
-        files.close()
 
 
 def verify_files(

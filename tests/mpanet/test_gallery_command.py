@@ -1,14 +1,19 @@
 """`mpanet gallery`: the exit code says whether a directory is sound."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gallery_index.gallery import Gallery
 from gallery_index.records import NewEntry
+from model.encoder import Encoder
+from model.preprocessing import read_image
 from mpanet.cli import main
+from mpanet.commands.serve import demo_model_directory
 
 
 @pytest.fixture
@@ -54,6 +59,37 @@ def test_rebuild_mends_a_row_from_the_snapshot(
     damage(data)
     assert main(["gallery", "rebuild", "--data", str(data), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"entries": 2, "mended_rows": 1}
+    assert main(["gallery", "verify", "--data", str(data)]) == 0
+
+
+def test_rebuild_takes_no_other_model_than_the_gallery_s(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gallery", "rebuild", "--data", str(data), "--model", "demo"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--model: demo is " in line
+    assert line.endswith("the gallery is of m")
+
+
+def test_rebuild_embeds_a_damaged_row_anew_by_the_gallery_s_own_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "own"
+    picture = io.BytesIO()
+    Image.new("RGB", (24, 64), (200, 30, 90)).save(picture, "PNG")
+    with Encoder.open(demo_model_directory()) as encoder:
+        inputs = encoder.prepare(read_image(picture.getvalue()))[None]
+        embedding = encoder.encode(inputs).embedding[0]
+        gallery = Gallery.open(data, model_id=encoder.model_id, embedding_dim=len(embedding))
+    gallery.add([NewEntry(embedding, picture.getvalue(), "image/png", "visible", "e0")])
+    gallery.close()
+    for snapshot in (data / "snapshots").iterdir():
+        snapshot.unlink()
+    damage(data)
+    assert main(["gallery", "rebuild", "--data", str(data)]) == 1
+    assert "row 0 (entry 'e0') fails its checksum" in capsys.readouterr().err
+    assert main(["gallery", "rebuild", "--data", str(data), "--model", "demo"]) == 0
+    assert "1 damaged rows mended" in capsys.readouterr().out
     assert main(["gallery", "verify", "--data", str(data)]) == 0
 
 
