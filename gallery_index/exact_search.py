@@ -63,7 +63,8 @@ def _score(
         places, left = left[:block], left[block:]
         if len(places):
             scored.add(found, places, _values(query, found, places, read_vectors))
-        block = min(2 * block, 4 * _BLOCK + ask.top_k)
+        if ask.group_by == "entry":  # persons are known the sooner the smaller the steps
+            block = min(2 * block, 4 * _BLOCK + ask.top_k)
     if not len(found.rows):
         return True
     return bool(found.estimates[-1] + scored.margin(found) < scored.bar(ask))
