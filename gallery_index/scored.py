@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gallery_index.candidates import MOST_SCORED, Ask, Candidates
 
-_KNOWN_PERSON = 12  # entries of a person scored, from which the errors of the others are known
+_KNOWN_PERSON = 5  # entries of a person scored, from which the errors of the others are known
 _CAUTION = 2.0  # of the error that a query has shown, for entries that it has not met
 
 
