@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gallery_index.candidates import MOST_SCORED, Ask, Candidates
 
-_KNOWN_PERSON = 5  # entries of a person scored, from which the errors of the others are known
+_KNOWN_PERSON = 8  # entries of a person scored, from which the errors of the others are known
 _CAUTION = 2.0  # of the error that a query has shown, for entries that it has not met
 
 
@@ -77,14 +77,14 @@ class Scored:
         """How far a similarity may exceed its estimate, for entries of each of these persons.
 
         A person's crops are alike, and so are the errors of their estimates: after a few, the
-        largest, and as much again as they differ by, bounds the rest.
+        largest, and twice as much again as they differ by, bounds the rest.
         """
         margins = np.full(len(persons), self.margin(found), np.float32)
         groups, place, known = self._groups(persons)
         if len(groups.names) and found.total > MOST_SCORED:
             known &= groups.counts[place] >= _KNOWN_PERSON
             spread = groups.most_short - groups.least_short
-            shown = groups.most_short + spread + self.error
+            shown = groups.most_short + 2 * spread + self.error
             margins[known] = np.minimum(margins[known], shown[place[known]])
         return margins
 

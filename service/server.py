@@ -27,8 +27,8 @@ from service.settings import ServiceSettings
 SHUTDOWN_S = 10
 BACKLOG = 2048
 SWITCH_S = 5e-4
-"""How long a thread keeps the interpreter from others that wait: a search gives it away at each read,
-and with Python's 5 ms eight searches at once were slower than one (107 against 139 a second; 145)."""
+"""How long a thread keeps the interpreter from others that wait. A search gives it away at each
+read: with Python's 5 ms eight searches at once were slower than one (107 against 139 a second)."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
