@@ -20,7 +20,8 @@ from gallery_index.index.local_index import (
     encode_positions,
     live_positions,
     row_blocks,
-    sample_of,
+    sample_rows,
+    sound_vectors,
     unreadable,
 )
 from gallery_index.index.quantizer_choice import choose, finer
@@ -256,7 +257,8 @@ class IndexCare:
     def _sample(self) -> NDArray[np.float16]:
         index = self._memory.index
         with index.view.reading():
-            return sample_of(self._files.vectors, index.table)
+            rows = sample_rows(index.table)
+        return sound_vectors(self._files.vectors, rows)  # outside the lock: searches would wait
 
     def _training_is_due(self) -> bool:
         index = self._memory.index

@@ -20,7 +20,8 @@ from gallery_index.index.local_index import (
     encode_positions,
     live_positions,
     row_blocks,
-    sample_of,
+    sample_rows,
+    sound_vectors,
 )
 from gallery_index.index.quantizer_choice import choose
 from gallery_index.index.quantizers import from_bytes
@@ -219,7 +220,8 @@ def _encode_again(index: LocalIndex, unsound: NDArray[np.int64]) -> None:
 
 def _from_records(files: GalleryFiles, exact_below: int) -> GalleryMemory:
     table = table_of(files)
-    stage = FirstStage(choose(sample_of(files.vectors, table), len(table), exact_below))
+    sample = sound_vectors(files.vectors, sample_rows(table))
+    stage = FirstStage(choose(sample, len(table), exact_below))
     encode_positions(table, files.vectors, stage)
     return GalleryMemory(LocalIndex(table, stage, files.vectors))
 

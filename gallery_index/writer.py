@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.errors import GalleryError, StoreUnavailableError
+from gallery_index.errors import GalleryError, StorageFullError, StoreUnavailableError
 from gallery_index.opening import GalleryFiles
 from gallery_index.records import GalleryEntry
 from gallery_index.recovery import GalleryMemory, erase_in_files
@@ -93,7 +93,8 @@ class Writer:
     def erase(self, entries: Sequence[GalleryEntry], *, scrub: bool) -> Erased:
         """Delete entries, overwrite their vectors and what snapshots hold, unlink their crops.
 
-        With `scrub` also what the store's logs keep of them.
+        With `scrub` also what the store's logs keep of them. Raises: GalleryError if they are gone
+        from the gallery, but not yet from the disk; the next write tries again.
         """
         table = self._memory.index.table
         transaction = Transaction(table.rows, len(table) - len(entries), delete=entries)
@@ -102,7 +103,10 @@ class Writer:
         crops = 0
         # Without an answer everything is gone from the files; the note that it had to go remains.
         with suppress(StoreUnavailableError):
-            crops = self._finish_erasures(scrub=scrub)
+            try:
+                crops = self._finish_erasures(scrub=scrub)
+            except StorageFullError as error:  # whose name says that nothing has changed
+                raise GalleryError(f"deleted, but not yet overwritten: {error}") from error
         return Erased(vectors=len(entries), crops=crops)
 
     def _finish_erasures(self, *, scrub: bool, again: bool = False) -> int:

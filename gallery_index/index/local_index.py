@@ -133,14 +133,19 @@ def row_blocks(
         yield some, file.read(table.rows_of(some))
 
 
-def sample_of(file: VectorFile, table: EntryTable) -> NDArray[np.float16]:
-    """Return the sound vectors (n, D) of up to `SAMPLE_ROWS` live entries, drawn at random."""
+def sample_rows(table: EntryTable) -> NDArray[np.int64]:
+    """Return the rows of up to `SAMPLE_ROWS` live entries, drawn at random, ascending."""
     positions = live_positions(table)
     if len(positions) > SAMPLE_ROWS:
         draw = np.random.default_rng(len(positions))
         positions = np.sort(draw.choice(positions, SAMPLE_ROWS, replace=False))
-    block = file.read(table.rows_of(positions))
-    sound = np.ones(len(positions), np.bool_)
+    return table.rows_of(positions)
+
+
+def sound_vectors(file: VectorFile, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+    """Return the vectors (n, D) of those rows that can be read; not of rows erased meanwhile."""
+    block = file.read(rows)
+    sound = np.ones(len(rows), np.bool_)
     sound[list(block.damage)] = False
     return block.vectors[sound]
 
