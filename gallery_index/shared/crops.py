@@ -126,6 +126,7 @@ class SharedCrops:
 def _write_synced(path: Path, crop: bytes) -> None:
     make_directory(path.parent)
     replace_file(path, crop)
+    sync_directory(path.parent.parent)  # the folder may be of a process that ended before it could
 
 
 def _shown(url: str) -> str:
