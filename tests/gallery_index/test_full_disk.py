@@ -196,8 +196,7 @@ def test_a_disk_that_is_full_from_any_step_on_changes_nothing_or_all(
                 allowed = expected[:1]
             except GalleryError as error:
                 refusals += 1
-                assert "deleted, but not yet overwritten" in str(error)
-                allowed = expected[-1:]
+                allowed = expected[-1:] if "deleted, but not yet overwritten" in str(error) else []
             full.over = True
             if name != "closing":
                 check_open(place, gallery, Left(allowed, EVERYBODY), note)
