@@ -61,6 +61,10 @@ class StoredVectors:
     values: NDArray[np.float16]
     sound: NDArray[np.bool_]
 
+    def comparable(self) -> NDArray[np.float16]:
+        """Return the vectors; one that cannot be trusted is zeros, like no other."""
+        return np.where(self.sound[:, None], self.values, np.float16(0))
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

@@ -284,12 +284,7 @@ class Gallery:
                 for match in matches
                 if (entry := self._index.table.find(match.entry.row)) is not None
             ]
-            return reranked(current, ask, self._comparable_vectors)
-
-    def _comparable_vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Read vectors; one that cannot be trusted is like no other."""
-        stored = self._index.vectors(rows)
-        return np.where(stored.sound[:, None], stored.values, np.float16(0))
+            return reranked(current, ask, lambda rows: self._index.vectors(rows).comparable())
 
     def snapshot(self) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.

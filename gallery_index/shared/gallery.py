@@ -268,8 +268,11 @@ class SharedGallery:
     ) -> builtins.list[Match]:
         """Return the best of what `search` found in the order of re-ranking; see `Gallery`."""
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
+        validation.check_similarity(min_similarity)
         ask = Ask(top_k, group_by, min_similarity)
-        return query_reranking.reranked(matches, ask, lambda rows: self._index.vectors(rows).values)
+        return query_reranking.reranked(
+            matches, ask, lambda rows: self._index.vectors(rows).comparable()
+        )
 
     def upkeep(self) -> None:
         """Do what is due: what others left to be done, expiry. Raises: StoreUnavailableError."""

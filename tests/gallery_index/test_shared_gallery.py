@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
+from numpy.typing import NDArray
 
-from gallery_index.candidates import Candidates
+from gallery_index.candidates import Candidates, StoredVectors
 from gallery_index.errors import (
     EntryConflictError,
     EntryNotFoundError,
@@ -359,6 +361,24 @@ def test_damage_is_named_and_is_no_answer(empty_redis: RedisServer, directory: P
     gallery.search(vector(0), top_k=4)
     assert gallery.stats().damaged_rows == 1  # row 2: ranked by what Qdrant says of it
     place.close()
+
+
+def test_a_vector_that_cannot_be_trusted_does_not_spoil_a_re_ranking(
+    place: SharedPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = place.open()
+    enrolled(gallery, *[new(seed) for seed in range(30)])
+    matches = gallery.search(vector(3), top_k=30)
+    vectors = gallery._index.vectors
+
+    def spoilt(rows: NDArray[np.int64]) -> StoredVectors:
+        stored = vectors(rows)
+        stored.values[4], stored.sound[4] = np.nan, False
+        return stored
+
+    monkeypatch.setattr(gallery._index, "vectors", spoilt)
+    answer = gallery.reranked(matches, top_k=30)
+    assert sorted(ids(answer)) == sorted(ids(matches))
 
 
 def test_verify_measures_what_searches_miss(
