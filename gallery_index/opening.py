@@ -159,8 +159,13 @@ def refuse_unfinished(directory: Path) -> None:
         )
 
 
-def check_wanted(directory: Path, found: GalleryIdentity, wanted: GalleryIdentity) -> None:
-    """Compare what a gallery is with what it is opened as. Raises: GalleryMismatchError."""
+def check_wanted(
+    place: object, found: GalleryIdentity, wanted: GalleryIdentity, *, kind: str = "directory"
+) -> None:
+    """Compare what a gallery is with what it is opened as; `kind` is what its place is.
+
+    Raises: GalleryMismatchError.
+    """
     for what, ours, theirs in (
         ("model", wanted.model_id, found.model_id),
         ("embedding dimension", wanted.embedding_dim, found.embedding_dim),
@@ -168,8 +173,8 @@ def check_wanted(directory: Path, found: GalleryIdentity, wanted: GalleryIdentit
     ):
         if ours != theirs:
             raise GalleryMismatchError(
-                f"the gallery in {directory} is of {what} {theirs}, it was opened with {ours};"
-                f" open it with its own {what}, or name another directory"
+                f"the gallery in {place} is of {what} {theirs}, it was opened with {ours};"
+                f" open it with its own {what}, or name another {kind}"
             )
 
 

@@ -51,6 +51,13 @@ class RowBlock:
     damage: dict[int, str]
     data: NDArray[np.void]
 
+    @property
+    def sound(self) -> NDArray[np.bool_]:
+        """Which rows are not damaged, (n,)."""
+        sound = np.ones(len(self.rows), np.bool_)
+        sound[list(self.damage)] = False
+        return sound
+
     def entry_ids(self) -> list[str]:
         """Return the entry id that each row carries."""
         return [value.decode("ascii", "replace") for value in self.data["entry_id"].tolist()]

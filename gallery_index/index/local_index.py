@@ -36,7 +36,6 @@ class LocalIndex:
         self.stage = stage
         self.file = file
         self.view = ReadWriteLock()
-        self.seq = 0
         self.damaged: set[int] = set()
 
     def apply(self, operations: Sequence[Operation], seq: int) -> None:
@@ -51,7 +50,6 @@ class LocalIndex:
             if codes is not None:
                 self.table.put_many([put.entry for put in new])
                 self.stage.add_codes(codes)
-            self.seq = seq
 
     def _erase(self, rows: Sequence[int]) -> None:
         """Forget entries; nothing of them stays in memory but their places."""
@@ -145,9 +143,7 @@ def sample_rows(table: EntryTable) -> NDArray[np.int64]:
 def sound_vectors(file: VectorFile, rows: NDArray[np.int64]) -> NDArray[np.float16]:
     """Return the vectors (n, D) of those rows that can be read; not of rows erased meanwhile."""
     block = file.read(rows)
-    sound = np.ones(len(rows), np.bool_)
-    sound[list(block.damage)] = False
-    return block.vectors[sound]
+    return block.vectors[block.sound]
 
 
 def encode_positions(table: EntryTable, file: VectorFile, stage: FirstStage) -> None:

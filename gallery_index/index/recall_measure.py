@@ -78,6 +78,4 @@ def _sound_blocks(
     for start in range(0, len(rows), 256):
         on_block()
         block = index.file.read(rows[start : start + 256])
-        sound = np.ones(len(block.rows), np.bool_)
-        sound[list(block.damage)] = False
-        yield positions[start : start + 256][sound], block.vectors[sound]
+        yield positions[start : start + 256][block.sound], block.vectors[block.sound]

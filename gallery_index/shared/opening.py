@@ -4,6 +4,7 @@ import uuid
 
 from gallery_index import validation
 from gallery_index.errors import GalleryMismatchError
+from gallery_index.opening import check_wanted
 from gallery_index.records import GalleryIdentity
 from gallery_index.shared.qdrant_index import QdrantIndex
 from gallery_index.shared.records import SharedRecords
@@ -18,16 +19,7 @@ def settle_identity(records: SharedRecords, model_id: str, embedding_dim: int) -
         uuid.uuid4().hex, validation.check_model_id(model_id), embedding_dim, "shared"
     )
     found = records.settle_identity(wanted)
-    for what, ours, theirs in (
-        ("model", wanted.model_id, found.model_id),
-        ("embedding dimension", wanted.embedding_dim, found.embedding_dim),
-        ("metadata store", wanted.store, found.store),
-    ):
-        if ours != theirs:
-            raise GalleryMismatchError(
-                f"the gallery in {records.location} is of {what} {theirs}, it was opened with"
-                f" {ours}; open it with its own {what}, or name another database"
-            )
+    check_wanted(records.location, found, wanted, kind="database")
     return found
 
 
