@@ -28,7 +28,7 @@ from gallery_index.errors import (
     PersonNotFoundError,
 )
 from gallery_index.exact_search import exact_search
-from gallery_index.files.crops import CropStore
+from gallery_index.files.crops import CropStore, read_checked
 from gallery_index.group_commit import GroupCommit
 from gallery_index.index_care import IndexCare
 from gallery_index.opening import GalleryFiles, open_files
@@ -170,15 +170,11 @@ class Gallery:
         Raises: EntryNotFoundError, GalleryCorruptError if the file is not what was enrolled.
         """
         entry = self.get(entry_id)
-        place = self._files.crops.place(entry.row)
         try:
-            data = self._files.crops.read(entry.row)
-        except FileNotFoundError:
+            return read_checked(self._files.crops, entry), entry.media_type
+        except GalleryCorruptError:
             self.get(entry_id)  # deleted meanwhile: not found
-            raise GalleryCorruptError(f"{place}, the crop of {entry_id!r}, is missing") from None
-        if hashlib.sha256(data).hexdigest() != entry.crop_sha256:
-            raise GalleryCorruptError(f"{place}, the crop of {entry_id!r}, fails its checksum")
-        return data, entry.media_type
+            raise
 
     def list(
         self, filter: EntryFilter = _ANY, *, limit: int = 100, cursor: str | None = None

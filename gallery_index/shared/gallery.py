@@ -30,6 +30,7 @@ from gallery_index.errors import (
     PersonNotFoundError,
     StoreUnavailableError,
 )
+from gallery_index.files.crops import read_checked
 from gallery_index.records import (
     Added,
     EntryChanges,
@@ -154,15 +155,11 @@ class SharedGallery:
     def crop(self, entry_id: str) -> tuple[bytes, str]:
         """Return the bytes as enrolled and their media type; see `Gallery.crop`."""
         entry = self.get(entry_id)
-        place = self._crops.place(entry.row)
         try:
-            data = self._crops.read(entry.row)
-        except FileNotFoundError:
+            return read_checked(self._crops, entry), entry.media_type
+        except GalleryCorruptError:
             self.get(entry_id)  # deleted meanwhile: not found
-            raise GalleryCorruptError(f"{place}, the crop of {entry_id!r}, is missing") from None
-        if hashlib.sha256(data).hexdigest() != entry.crop_sha256:
-            raise GalleryCorruptError(f"{place}, the crop of {entry_id!r}, fails its checksum")
-        return data, entry.media_type
+            raise
 
     def list(
         self, filter: EntryFilter = _ANY, *, limit: int = 100, cursor: str | None = None
