@@ -13,6 +13,7 @@ from service.batching import CropEncoder
 from service.context import ModelFacts, ServiceContext
 from service.edge import Edge
 from service.embedding import CropEmbedder
+from service.gate import Gate
 from service.routes import gallery as gallery_routes
 from service.routes import models, search, status
 from service.settings import ServiceSettings
@@ -40,5 +41,6 @@ def create_app(
         app.include_router(routes.router)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(Edge, keys=KeyCheck(settings.api_keys))
+    app.add_middleware(Gate, keys=KeyCheck(settings.api_keys))
+    app.add_middleware(Edge)
     return app

@@ -53,6 +53,19 @@ class CropEncoder(Protocol):
         """Embed float32 (N, 3, H, W)."""
 
 
+class EngineObserver(Protocol):
+    """Is told what the engine does, from the thread that does it; must be quick and thread-safe."""
+
+    def batch_encoded(self, crops: int, seconds: float) -> None:
+        """A batch of so many crops went through the encoder."""
+
+    def encoder_failed(self) -> None:
+        """The encoder raised; it is started again."""
+
+    def crops_dropped(self, crops: int, reason: str) -> None:
+        """Queued crops were taken out unencoded: `client_left`, `deadline` or `shutdown`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """The embedding of one crop, float32 (D,), and what it cost in milliseconds."""

@@ -1,4 +1,4 @@
-"""The outermost layer: request ids, keys, one log line a request, and the last resort.
+"""The outermost layer: request ids, one log line a request, and the last resort.
 
 The only place that catches whatever is left, so that no error leaves the service unshaped.
 """
@@ -12,7 +12,6 @@ from urllib.parse import quote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth import KeyCheck
 from service.errors import RequestError
 from service.problems import response_to
 
@@ -25,9 +24,8 @@ log = logging.getLogger("service.requests")
 class Edge:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, keys: KeyCheck) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; lifespan events pass through."""
@@ -41,7 +39,6 @@ class Edge:
         call = f"{scope['method']} {quote(scope['path'])}"
         started = time.perf_counter()
         try:
-            self._keys.check(scope["path"], headers)
             await self._app(scope, receive, reply.send)
         except RequestError as error:
             await response_to(error, request_id)(scope, receive, reply.send)

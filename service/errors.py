@@ -7,13 +7,22 @@ RequestError
 ├── UnsupportedContentError     a body of another content type than the call reads
 ├── NotAvailableYetError        a field or a call of the contract that is not built yet
 ├── KeyRequiredError            no API key came
-├── KeyUnknownError             a key came that is not one of ours
+├── KeyUnknownError             a key came that is not one of ours, or is revoked or expired
+├── RoleRequiredError           the key's roles do not allow the call
+├── CrossOriginError            a page of another site sent the request
+├── IdempotencyKeyReusedError   the Idempotency-Key came with other crops before
+├── SlowRequestError            the request did not arrive in time
 ├── ModelNotFoundError          no model of this id
 ├── NoEarlierModelError         nothing to roll back to
 ├── JobNotFoundError            no job of this id
-├── QueueFullError              too many crops wait for the encoder
-├── EncoderFailedError          the encoder broke down under this request
-├── NotReadyError               a part of the service cannot work now; lists why
+├── RetryLaterError             not now; says after how many seconds to come back
+│   ├── RateLimitedError        the key has made as many requests as it may
+│   ├── QueueFullError          as much is under way as may be
+│   ├── DeadlineExceededError   the answer would have come too late
+│   ├── EncoderFailedError      the encoder broke down under this request
+│   ├── ShuttingDownError       the service is stopping
+│   ├── AuditUnavailableError   the audit log cannot be written, so nothing is done unrecorded
+│   └── NotReadyError           a part of the service cannot work now; lists why
 └── ClientLeftError             the client closed the connection; nobody reads the answer
 """
 
@@ -82,15 +91,56 @@ class JobNotFoundError(RequestError):
     """There is no job with this id."""
 
 
-class QueueFullError(RequestError):
-    """As many crops wait for the encoder as may wait."""
+class RoleRequiredError(RequestError):
+    """The API key is known, but its roles do not allow the call."""
 
 
-class EncoderFailedError(RequestError):
+class CrossOriginError(RequestError):
+    """A browser sent the request for a page of another site."""
+
+
+class IdempotencyKeyReusedError(RequestError):
+    """The Idempotency-Key came with other crops before."""
+
+
+class SlowRequestError(RequestError):
+    """The request did not arrive in time."""
+
+
+class RetryLaterError(RequestError):
+    """The service cannot do it now, but may later."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        """Ask the client to come back after so many seconds."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimitedError(RetryLaterError):
+    """The API key has made as many requests as it may for now."""
+
+
+class QueueFullError(RetryLaterError):
+    """As many crops or bytes are under way as may be."""
+
+
+class DeadlineExceededError(RetryLaterError):
+    """The request could not be answered within its deadline."""
+
+
+class EncoderFailedError(RetryLaterError):
     """The encoder broke down under this request; it is started again for the next one."""
 
 
-class NotReadyError(RequestError):
+class ShuttingDownError(RetryLaterError):
+    """The service is stopping and takes nothing new."""
+
+
+class AuditUnavailableError(RetryLaterError):
+    """The audit log cannot be written; nothing is done that it would not show."""
+
+
+class NotReadyError(RetryLaterError):
     """The service cannot do its work now."""
 
     def __init__(self, reasons: Sequence[str]) -> None:

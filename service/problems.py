@@ -3,6 +3,7 @@
 Every error of the service becomes an answer here, FastAPI's own ones included.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,7 +21,7 @@ from service import errors as service
 from service.fields import field_error
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_S = 1
+RETRY_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,18 @@ INVALID_FIELDS: Final = Kind(422, "invalid_fields", "A field cannot be used")
 KINDS: Final[Mapping[type[Exception], Kind]] = {
     service.KeyRequiredError: Kind(401, "key_required", "An API key is needed"),
     service.KeyUnknownError: Kind(401, "key_unknown", "The API key is not known"),
+    service.RoleRequiredError: Kind(403, "role_required", "The API key may not do this"),
+    service.CrossOriginError: Kind(403, "cross_origin", "From a page of another site"),
+    service.SlowRequestError: Kind(408, "slow_request", "The request did not arrive in time"),
+    service.RateLimitedError: Kind(429, "rate_limited", "Too many requests"),
     gallery.EntryNotFoundError: Kind(404, "entry_not_found", "No such entry"),
     gallery.PersonNotFoundError: Kind(404, "person_not_found", "No such person"),
     service.ModelNotFoundError: Kind(404, "model_not_found", "No such model"),
     service.JobNotFoundError: Kind(404, "job_not_found", "No such job"),
     gallery.EntryConflictError: Kind(409, "entry_conflict", "The entry id is taken"),
+    service.IdempotencyKeyReusedError: Kind(
+        409, "idempotency_key_reused", "The idempotency key was used for something else"
+    ),
     service.NoEarlierModelError: Kind(409, "no_earlier_model", "No earlier model"),
     service.BodyTooLargeError: TOO_MANY_BYTES,
     model.UnsupportedImageError: Kind(415, "unsupported_image", "Not an image that is read here"),
@@ -59,6 +67,11 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     model.ImageTooLargeError: Kind(422, "too_many_pixels", "Too many pixels"),
     service.ClientLeftError: Kind(499, "client_left", "The client left"),
     service.QueueFullError: Kind(503, "queue_full", "Too much is waiting"),
+    service.DeadlineExceededError: Kind(503, "deadline_exceeded", "Too late to be of use"),
+    service.ShuttingDownError: Kind(503, "shutting_down", "The service is stopping"),
+    service.AuditUnavailableError: Kind(
+        503, "audit_unavailable", "The audit log cannot be written"
+    ),
     service.EncoderFailedError: Kind(503, "encoder_failed", "The encoder broke down"),
     service.NotReadyError: Kind(503, "not_ready", "Not ready"),
     gallery.StoreUnavailableError: Kind(503, "store_unavailable", "The store does not answer"),
@@ -97,8 +110,9 @@ def response_to(error: Exception, request_id: str) -> JSONResponse:
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="mpanet"'
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        wait_s = getattr(error, "retry_after_s", RETRY_AFTER_S)
+        headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
     return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
 
 

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -70,8 +71,24 @@ class ServiceSettings(BaseSettings):
     api_key: SecretStr | None = Field(
         default=None, description="key that clients must send; several separated by commas"
     )
+    keys: Path | None = Field(
+        default=None,
+        description="file of hashed API keys (`mpanet keys`); keys.json in the data directory",
+    )
+    rate_limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="requests a key may make in a minute, unless the key has its own limit",
+    )
     insecure: bool = Field(
         default=False, description="listen beyond this machine although there is no API key"
+    )
+    audit_days: int = Field(
+        default=365, ge=1, le=36_500, description="days that the audit log is kept"
+    )
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="how log lines are written"
     )
     provider: str = Field(
         default="auto", min_length=1, description="execution provider of the encoder"
@@ -95,6 +112,29 @@ class ServiceSettings(BaseSettings):
     )
     max_queue: int = Field(
         default=512, ge=1, description="most crops in the service at once; more are answered 503"
+    )
+    max_bytes_in_flight: int = Field(
+        default=256 * 2**20,
+        ge=1,
+        description="most bytes of request bodies in the service at once; more are answered 503",
+    )
+    max_connections: int = Field(
+        default=1024, ge=1, description="most connections at once; more are answered 503"
+    )
+    query_deadline_s: float = Field(
+        default=10, gt=0, le=3600, description="seconds within which a query is answered or refused"
+    )
+    enroll_deadline_s: float = Field(
+        default=60,
+        gt=0,
+        le=3600,
+        description="seconds within which the crops of an enrolment are embedded or refused",
+    )
+    read_timeout_s: float = Field(
+        default=30, gt=0, le=3600, description="seconds within which a request must have arrived"
+    )
+    shutdown_s: float = Field(
+        default=10, gt=0, le=3600, description="seconds that a stop waits for what is under way"
     )
 
     @field_validator("redis_url")
@@ -148,6 +188,11 @@ class ServiceSettings(BaseSettings):
                     "qdrant_url (MPANET_QDRANT_URL) makes a shared gallery:"
                     f" expected {name} ({PREFIX}{name.upper()}) with it, came none"
                 )
+
+    @property
+    def keys_file(self) -> Path:
+        """Where the hashed API keys are, if there are any."""
+        return self.keys or self.data / "keys.json"
 
     @property
     def api_keys(self) -> tuple[str, ...]:

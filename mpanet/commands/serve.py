@@ -35,6 +35,16 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "max-files": ("N", "most images of one request (256)"),
     "max-batch": ("N", "most crops in one run of the encoder (16)"),
     "max-queue": ("N", "most crops in the service at once (512)"),
+    "max-bytes-in-flight": ("N", "most bytes of requests in the service at once (256 MiB)"),
+    "max-connections": ("N", "most connections at once (1024)"),
+    "query-deadline-s": ("S", "seconds within which a query is answered or refused (10)"),
+    "enroll-deadline-s": ("S", "seconds within which crops are embedded or refused (60)"),
+    "read-timeout-s": ("S", "seconds within which a request must have arrived (30)"),
+    "shutdown-s": ("S", "seconds that a stop waits for what is under way (10)"),
+    "keys": ("FILE", "hashed API keys, made by `mpanet keys` (keys.json in the data directory)"),
+    "rate-limit": ("N", "requests a key may make in a minute (no limit)"),
+    "audit-days": ("N", "days that the audit log is kept (365)"),
+    "log-format": ("FORMAT", "json or text (json)"),
 }
 
 
