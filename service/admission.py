@@ -3,7 +3,8 @@
 Says no before anything is spent on a request. Its methods belong to one event loop.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from service.crop_jobs import KINDS, Kind
@@ -36,6 +37,7 @@ class Admission:
         self._crops: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self._bytes = 0
         self.stopping = False
+        self._when_stopping: set[Callable[[], None]] = set()
 
     def check(self, kind: Kind, crops: int = 1) -> None:
         """Let so many crops in. Raises: QueueFullError, ShuttingDownError."""
@@ -59,6 +61,21 @@ class Admission:
         """Let anything new in. Raises: ShuttingDownError."""
         if self.stopping:
             raise ShuttingDownError("the service is stopping")
+
+    def stop(self) -> None:
+        """Let nothing new in, and give up on what has not arrived."""
+        self.stopping = True
+        for give_up in tuple(self._when_stopping):
+            give_up()
+
+    @contextmanager
+    def arriving(self, give_up: Callable[[], None]) -> Iterator[None]:
+        """Have something called that ends what arrives now, if the service stops meanwhile."""
+        self._when_stopping.add(give_up)
+        try:
+            yield
+        finally:
+            self._when_stopping.discard(give_up)
 
     def enter(self, kind: Kind, crops: int) -> None:
         """Count crops in."""

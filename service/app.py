@@ -1,5 +1,6 @@
 """`create_app`: the application, put together from its parts. Opens and closes none of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -34,7 +35,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        embedder.close(settings.shutdown_s)
+        await asyncio.to_thread(embedder.close, settings.shutdown_s)
         searches.close()
 
     app = FastAPI(
@@ -48,7 +49,10 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     app.add_middleware(
-        Shedding, admission=embedder.admission, max_request_bytes=settings.max_request_bytes
+        Shedding,
+        admission=embedder.admission,
+        max_request_bytes=settings.max_request_bytes,
+        read_timeout_s=settings.read_timeout_s,
     )
     app.add_middleware(Gate, keys=KeyCheck(settings.api_keys))
     app.add_middleware(Edge)

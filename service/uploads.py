@@ -4,9 +4,7 @@ Owns what a body may weigh and which content types are read. What the fields mea
 whether a file is an image is decided where it is decoded.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -23,7 +21,6 @@ from service.errors import (
     FieldError,
     InvalidFieldsError,
     MalformedBodyError,
-    SlowRequestError,
     UnsupportedContentError,
 )
 from service.fields import FieldsT, parse_fields, shown
@@ -87,8 +84,7 @@ async def read_form(
     _refuse_query(request)
     room = max_files * settings.max_upload_bytes + MAX_OVERHEAD_BYTES
     max_bytes = min(room + MAX_TEXT_BYTES, settings.max_request_bytes)
-    async with _in_time(settings.read_timeout_s):
-        parts = await _read_parts(request, max_bytes, settings.max_upload_bytes)
+    parts = await _read_parts(request, max_bytes, settings.max_upload_bytes)
     errors: list[FieldError] = []
     files = [part for part in parts if part.name == file_field]
     texts = [part for part in parts if part.name != file_field]
@@ -107,16 +103,15 @@ async def read_form(
     return fields, [Upload(bytes(part.data), part.size, limit) for part in files]
 
 
-async def read_json(request: Request, settings: ServiceSettings) -> object:
+async def read_json(request: Request) -> object:
     """Read a JSON body. Raises: as `read_form`."""
     _refuse_query(request)
     content_type, _ = _content_type(request)
     if content_type not in ("", JSON) and not content_type.endswith("+json"):
         raise UnsupportedContentError(f"expected a body of {JSON}, came {shown(content_type)}")
     data = bytearray()
-    async with _in_time(settings.read_timeout_s):
-        async for chunk in _chunks(request, MAX_TEXT_BYTES):
-            data += chunk
+    async for chunk in _chunks(request, MAX_TEXT_BYTES):
+        data += chunk
     return parse_json(bytes(data))
 
 
@@ -197,16 +192,6 @@ async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
             yield chunk
     except ClientDisconnect:
         raise ClientLeftError("the client left while it sent its request") from None
-
-
-@asynccontextmanager
-async def _in_time(timeout_s: float) -> AsyncIterator[None]:
-    """Raise SlowRequestError where the body has not arrived after so many seconds."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except TimeoutError:
-        raise SlowRequestError(f"the body had not arrived after {timeout_s:g} s") from None
 
 
 def _content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:

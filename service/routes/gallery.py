@@ -125,7 +125,7 @@ async def get_crop(entry_id: str, context: Context) -> Response:
 )
 async def change_entry(entry_id: str, request: Request, context: Context) -> EntryBody:
     """Change what is said about an entry; null clears a field, a field left out stays."""
-    fields = parse_fields(EntryPatch, await read_json(request, context.settings))
+    fields = parse_fields(EntryPatch, await read_json(request))
     changes = replace(
         EntryChanges(), **{name: getattr(fields, name) for name in fields.model_fields_set}
     )
