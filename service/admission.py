@@ -51,7 +51,7 @@ class Admission:
                 f" at most {self._max_crops} are taken at once",
                 retry_after_s=min(wait_s, MAX_RETRY_AFTER_S),
             )
-        if under_way and wait_s > DEADLINE_SHARE * self._deadline_s[kind]:
+        if ahead and wait_s > DEADLINE_SHARE * self._deadline_s[kind]:
             raise QueueFullError(
                 f"the answer would take {wait_s:.1f} s; expected at most"
                 f" {DEADLINE_SHARE:.0%} of {self._deadline_s[kind]:g} s",
