@@ -1,22 +1,39 @@
-"""The queue before the encoder: crops of all requests meet here and are encoded in batches.
+"""The engine between uploads and embeddings: crops of all requests meet here, in batches.
 
-One thread owns the queue's end. Batches grow only because the encoder is busy: a crop that comes
-while it is idle is encoded at once, alone. Knows nothing of HTTP and nothing of images.
+Threads decode ahead of one worker, which owns the encoder. A batch is whatever is ready when the
+encoder is free: batches grow because it is busy, and a crop that finds it idle waits for nothing.
+Knows nothing of HTTP and of event loops.
 """
 
+import logging
 import threading
 import time
-from collections import deque
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from model.config import MPANetConfig
-from service.errors import EncoderFailedError
+from model.errors import ImageError, UndecodableImageError
+from model.preprocessing import ImageLimits, read_image
+from service.batch_cost import BatchCost
+from service.crop_jobs import KINDS, CropJob, JobQueue, Kind
+from service.errors import (
+    DeadlineExceededError,
+    EncoderFailedError,
+    RequestError,
+    ShuttingDownError,
+)
+
+QUERIES_IN_A_ROW: Final = 7
+"""How many batches of queries run while enrolments wait; then one of theirs does."""
+STUCK_S: Final = 30.0
+"""A batch that takes this long is one of an encoder that hangs."""
+
+log = logging.getLogger(__name__)
 
 
 class Encoding(Protocol):
@@ -67,100 +84,283 @@ class EngineObserver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """The embedding of one crop, float32 (D,), and what it cost in milliseconds."""
+class Backlog:
+    """What is in the engine: waiting crops by kind, those in the encoder, and a crop's cost."""
 
-    embedding: NDArray[np.float32]
-    queue_ms: float
-    embed_ms: float
-
-
-@dataclass(slots=True)
-class _Waiting:
-    crop: NDArray[np.float32]
-    future: Future[Embedded] = field(default_factory=Future)
-    since: float = field(default_factory=time.perf_counter)
+    queries: int
+    enrolments: int
+    encoding: int
+    seconds_per_crop: float
 
 
-class EncoderQueue:
-    """Takes prepared crops one by one, encodes what waits in one batch.
+class CropEngine:
+    """Takes uploads, settles each with its embedding or its error.
 
-    When the encoder raises, its thread ends, the crops of that batch get EncoderFailedError, and
-    a new thread takes the next ones.
+    When the encoder raises on a batch, its crops are tried one by one, so that only those that it
+    cannot take get EncoderFailedError. A worker that dies leaves the same answer to its crops, and
+    the next one goes on.
     """
 
-    def __init__(self, encoder: CropEncoder, *, max_batch: int) -> None:
+    def __init__(
+        self,
+        encoder: CropEncoder,
+        limits: ImageLimits,
+        *,
+        max_batch: int,
+        max_batch_s: float,
+        decode_threads: int,
+        observer: EngineObserver | None = None,
+    ) -> None:
+        """Start no thread yet; the first crop does.
+
+        A batch should take `max_batch_s` at most: so long a query may wait for one of enrolments.
+        """
         self._encoder = encoder
+        self._limits = limits
         self._max_batch = max_batch
-        self._waiting: deque[_Waiting] = deque()
-        self._wake = threading.Condition()
-        self._closed = False
+        self._look_ahead = 2 * max_batch
+        self._observer = observer
+        self._cost = BatchCost(max_batch_s)
+        self._uploads, self._ready = JobQueue(), JobQueue()
+        self._decoding: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self._lock = threading.Lock()
+        self._to_decode = threading.Condition(self._lock)
+        self._to_encode = threading.Condition(self._lock)
+        self._decoders: list[threading.Thread | None] = [None] * decode_threads
         self._worker: threading.Thread | None = None
+        self._encoding: list[CropJob] = []
+        self._busy_since: float | None = None
+        self._failures = 0
+        self._query_batches = 0
+        self._closed = False
 
-    def submit(self, crop: NDArray[np.float32]) -> Future[Embedded]:
-        """Queue one crop (3, H, W); cancel the future to take it out again."""
-        waiting = _Waiting(crop)
-        with self._wake:
+    def submit(self, jobs: Iterable[CropJob]) -> None:
+        """Queue crops. Raises: ShuttingDownError."""
+        with self._lock:
             if self._closed:
-                raise EncoderFailedError("the encoder is shut down")
-            self._waiting.append(waiting)
-            self._ensure_worker()
-            self._wake.notify()
-        return waiting.future
+                raise ShuttingDownError("the service is stopping")
+            for job in jobs:
+                self._uploads.add(job)
+                self._to_decode.notify()
+            self._ensure_threads()
 
-    def close(self) -> None:
-        """Encode what waits, then stop."""
-        with self._wake:
+    def withdraw(self, jobs: Sequence[CropJob], reason: str) -> None:
+        """Take out crops that nobody waits for; what is being worked on is finished unheard."""
+        with self._lock:
+            for job in jobs:
+                job.withdrawn = True
+            taken = sum(self._uploads.remove(job) or self._ready.remove(job) for job in jobs)
+            self._to_decode.notify_all()
+        self._dropped(taken, reason)
+
+    def refuse_waiting(self) -> None:
+        """Answer whatever waits with ShuttingDownError; what is being encoded is finished."""
+        with self._lock:
+            waiting = [*self._uploads.clear(), *self._ready.clear()]
+        for job in waiting:
+            job.settle(ShuttingDownError("the service is stopping; nothing was done"))
+        self._dropped(len(waiting), "shutdown")
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Finish what waits, then stop; an encoder that hangs is left behind after `timeout_s`."""
+        with self._lock:
             self._closed = True
-            self._wake.notify()
-            worker = self._worker
-        if worker is not None:
-            worker.join()
+            self._to_decode.notify_all()
+            self._to_encode.notify_all()
+            threads = [thread for thread in (*self._decoders, self._worker) if thread is not None]
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in threads:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
-    def __len__(self) -> int:
-        """How many crops wait; those being encoded are not counted."""
-        return len(self._waiting)
+    @property
+    def healthy(self) -> bool:
+        """Whether the encoder took its last batch, and is not stuck in one. Costs nothing."""
+        since = self._busy_since
+        return self._failures == 0 and (since is None or time.monotonic() - since < STUCK_S)
 
-    def _ensure_worker(self) -> None:
+    def backlog(self) -> Backlog:
+        """Return what is in the engine."""
+        with self._lock:
+            waiting = {kind: self._waiting(kind) for kind in KINDS}
+            return Backlog(
+                waiting["query"],
+                waiting["enroll"],
+                len(self._encoding),
+                self._cost.per_crop_s(self._cost.best_size(self._max_batch)),
+            )
+
+    def expected_wait_s(self, kind: Kind, crops: int) -> float:
+        """Return how long so many crops more of a kind would take, with all that goes before."""
+        backlog = self.backlog()
+        ahead = backlog.queries + backlog.encoding + crops
+        if kind == "enroll":
+            ahead += backlog.enrolments
+        return ahead * backlog.seconds_per_crop
+
+    def _waiting(self, kind: Kind) -> int:
+        return self._uploads.count(kind) + self._decoding[kind] + self._ready.count(kind)
+
+    def _ensure_threads(self) -> None:
+        """Start what does not run: at first, and after a thread died."""
         if self._worker is None or not self._worker.is_alive():
-            self._worker = threading.Thread(target=self._work, name="encoder", daemon=True)
-            self._worker.start()
+            self._worker = self._started(self._encode_batches, "encode")
+        for index, thread in enumerate(self._decoders):
+            if thread is None or not thread.is_alive():
+                self._decoders[index] = self._started(self._decode_uploads, f"decode-{index}")
 
-    def _work(self) -> None:
-        batch: list[_Waiting] = []
+    def _started(self, work: Callable[[], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    # Decoding
+
+    def _decode_uploads(self) -> None:
+        while (job := self._next_upload()) is not None:
+            error = None if job.withdrawn else self._decode(job)
+            with self._lock:
+                self._decoding[job.kind] -= 1
+                if error is None and not job.withdrawn:
+                    self._ready.add(job)
+                    self._to_encode.notify()
+            if error is not None:
+                job.settle(error)
+
+    def _next_upload(self) -> CropJob | None:
+        """Wait for an upload whose kind has room ahead of the encoder; None: closed and done."""
+        with self._lock:
+            while True:
+                for kind in KINDS:
+                    ahead = self._ready.count(kind) + self._decoding[kind]
+                    if self._uploads.count(kind) and ahead < self._look_ahead:
+                        self._decoding[kind] += 1
+                        return self._uploads.pop(kind)
+                if self._closed and not any(map(self._uploads.count, KINDS)):
+                    return None
+                self._to_decode.wait()
+
+    def _decode(self, job: CropJob) -> ImageError | RequestError | None:
+        began = time.monotonic()
+        if began > job.deadline:
+            self._dropped(1, "deadline")
+            return _too_late()
         try:
-            while batch := self._take():
+            job.crop = self._encoder.prepare(read_image(job.upload, self._limits))
+        except ImageError as error:
+            return error
+        except Exception as error:  # a file that finds a hole in the decoders spoils nothing else
+            log.exception("decoding failed in a way that is not foreseen")
+            return UndecodableImageError(f"cannot decode the image: {type(error).__name__}")
+        job.decode_ms = (time.monotonic() - began) * 1000
+        return None
+
+    # Encoding
+
+    def _encode_batches(self) -> None:
+        try:
+            while batch := self._next_batch():
                 self._encode(batch)
         finally:
-            self._abandon(batch)
+            self._abandon()
 
-    def _take(self) -> list[_Waiting]:
-        """Wait for work and take as much as fits in one batch; empty when closed and done."""
-        with self._wake:
-            while True:
-                batch: list[_Waiting] = []
-                while self._waiting and len(batch) < self._max_batch:
-                    waiting = self._waiting.popleft()
-                    if waiting.future.set_running_or_notify_cancel():
-                        batch.append(waiting)
-                if batch or self._closed:
-                    return batch
-                self._wake.wait()
+    def _next_batch(self) -> list[CropJob]:
+        """Wait for work and take what makes a good batch; empty when closed and done."""
+        while True:
+            with self._lock:
+                self._encoding, self._busy_since = [], None
+                while not any(map(self._ready.count, KINDS)):
+                    if self._closed and not any(map(self._waiting, KINDS)):
+                        return []
+                    self._to_encode.wait()
+                late = self._take_batch()
+                self._busy_since = time.monotonic()
+                self._to_decode.notify_all()
+            for job in late:
+                job.settle(_too_late())
+            self._dropped(len(late), "deadline")
+            if self._encoding:
+                return self._encoding
 
-    def _encode(self, batch: list[_Waiting]) -> None:
-        started = time.perf_counter()
-        embeddings = self._encoder.encode(np.stack([waiting.crop for waiting in batch])).embedding
-        embed_ms = (time.perf_counter() - started) * 1000
-        for waiting, embedding in zip(batch, embeddings, strict=True):
-            queue_ms = (started - waiting.since) * 1000
-            waiting.future.set_result(Embedded(embedding, queue_ms, embed_ms))
+    def _take_batch(self) -> list[CropJob]:
+        """Move jobs of one kind into `_encoding`; returns those that are too late."""
+        kind = self._kind_in_turn()
+        late: list[CropJob] = []
+        done_at = time.monotonic() + self._cost.seconds(1)
+        size = self._cost.best_size(self._max_batch)
+        while self._ready.count(kind) and len(self._encoding) < size:
+            job = self._ready.pop(kind)
+            (self._encoding if job.deadline >= done_at else late).append(job)
+        return late
 
-    def _abandon(self, batch: list[_Waiting]) -> None:
-        """Answer the crops that this thread leaves behind and hand the rest to a new one."""
-        for waiting in batch:
-            if not waiting.future.done():
-                waiting.future.set_exception(EncoderFailedError("the encoder broke down; retry"))
-        with self._wake:
+    def _kind_in_turn(self) -> Kind:
+        """Queries go first; after so many batches of theirs a waiting enrolment has its turn."""
+        if not self._ready.count("enroll"):
+            return "query"
+        if self._ready.count("query") and self._query_batches < QUERIES_IN_A_ROW:
+            self._query_batches += 1
+            return "query"
+        self._query_batches = 0
+        return "enroll"
+
+    def _encode(self, batch: Sequence[CropJob]) -> None:
+        try:
+            self._run(batch)
+        except Exception as error:  # whatever a runtime raises, its crops get an answer
+            log.exception("the encoder failed on %d crops", len(batch))
+            self._failed()
+            if len(batch) == 1:
+                batch[0].settle(_broke_down(error))
+            else:
+                self._encode_singly(batch)
+
+    def _encode_singly(self, batch: Sequence[CropJob]) -> None:
+        for job in batch:
+            self._encode([job])
+
+    def _run(self, batch: Sequence[CropJob]) -> None:
+        began = time.monotonic()
+        embeddings = self._encoder.encode(np.stack([_crop_of(job) for job in batch])).embedding
+        seconds = time.monotonic() - began
+        self._failures = 0
+        self._busy_since = time.monotonic()
+        with self._lock:
+            self._cost.observe(len(batch), seconds)
+        for job, embedding in zip(batch, embeddings, strict=True):
+            job.embedded(embedding, began, seconds * 1000)
+        if self._observer is not None:
+            self._observer.batch_encoded(len(batch), seconds)
+
+    def _failed(self) -> None:
+        self._failures += 1
+        if self._observer is not None:
+            self._observer.encoder_failed()
+
+    def _abandon(self) -> None:
+        """Answer the crops that this thread leaves behind; a new one takes the rest."""
+        with self._lock:
+            left, self._encoding = self._encoding, []
+            self._busy_since = None
             self._worker = None
-            if self._waiting:
-                self._ensure_worker()
+            if any(map(self._waiting, KINDS)):
+                self._ensure_threads()
+        if left:
+            self._failed()
+        for job in left:
+            job.settle(EncoderFailedError("the encoder broke down; retry"))
+
+    def _dropped(self, crops: int, reason: str) -> None:
+        if crops and self._observer is not None:
+            self._observer.crops_dropped(crops, reason)
+
+
+def _crop_of(job: CropJob) -> NDArray[np.float32]:
+    assert job.crop is not None
+    return job.crop
+
+
+def _too_late() -> DeadlineExceededError:
+    return DeadlineExceededError("the crop waited until its deadline and was not embedded")
+
+
+def _broke_down(error: Exception) -> EncoderFailedError:
+    return EncoderFailedError(f"the encoder cannot take this crop ({type(error).__name__}); retry")

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -16,6 +16,7 @@ from service.batching import CropEncoder
 from service.embedding import CropEmbedder
 from service.errors import ClientLeftError
 from service.metrics import Metrics
+from service.search_pool import SearchPool
 from service.settings import ServiceSettings
 
 P = ParamSpec("P")
@@ -44,6 +45,7 @@ class ServiceContext:
     embedder: CropEmbedder
     gallery: PersonGallery
     model: ModelFacts
+    searches: SearchPool
     metrics: Metrics = field(default_factory=Metrics)
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
@@ -73,20 +75,20 @@ async def written(
     return await anyio.to_thread.run_sync(work, limiter=context.writes)
 
 
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run work, but cancel it when the client closes the connection.
+async def unless_client_leaves(request: Request, work: "asyncio.Future[T]") -> T:
+    """Wait for work, but cancel it when the client closes the connection.
 
     The request's body must have been read. Raises: ClientLeftError.
     """
-    task = asyncio.create_task(work)
-    departure = asyncio.create_task(_departure(request))
+    departure = asyncio.ensure_future(_departure(request))
+    departure.add_done_callback(lambda _: work.cancel())
     try:
-        await asyncio.wait({task, departure}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientLeftError("the client left before its answer was ready")
+        return await work
+    except asyncio.CancelledError:
+        if departure.done() and not departure.cancelled():
+            raise ClientLeftError("the client left before its answer was ready") from None
+        raise
     finally:
-        task.cancel()
         departure.cancel()
 
 

@@ -1,96 +1,181 @@
-"""From uploaded bytes to embeddings: admission, decoding in threads, the encoder's queue.
+"""From uploaded bytes to embeddings, for one event loop: a request's crops go into the engine.
 
-Owns how much may be under way at once. Knows nothing of HTTP.
+Owns how long a request may take and who is let in. Knows nothing of HTTP.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 
-import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
 from model.errors import ImageError
-from model.preprocessing import ImageLimits, read_image
-from service.batching import CropEncoder, EncoderQueue
-from service.errors import QueueFullError
+from model.preprocessing import ImageLimits
+from service.admission import Admission
+from service.batching import CropEncoder, CropEngine, EngineObserver
+from service.crop_jobs import CropJob, Kind, Outcome
+from service.errors import DeadlineExceededError, EncoderFailedError, RequestError
 from service.settings import ServiceSettings
+
+PROBE_SIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedCrop:
-    """The embedding of one upload, float32 (D,), and what each step took in milliseconds."""
+class EngineState:
+    """What is under way; `seconds_per_crop` is 0 while nothing is known of the encoder."""
 
-    embedding: NDArray[np.float32]
-    decode_ms: float
-    queue_ms: float
-    embed_ms: float
+    queued_queries: int
+    queued_enrolments: int
+    encoding: int
+    in_flight_crops: int
+    in_flight_bytes: int
+    seconds_per_crop: float
 
 
 class CropEmbedder:
     """Turns uploads into embeddings. Its methods belong to one event loop."""
 
-    def __init__(self, encoder: CropEncoder, settings: ServiceSettings) -> None:
-        self._encoder = encoder
-        self._queue = EncoderQueue(encoder, max_batch=settings.max_batch)
-        self._limits = ImageLimits(
-            max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
+    def __init__(
+        self,
+        encoder: CropEncoder,
+        settings: ServiceSettings,
+        observer: EngineObserver | None = None,
+    ) -> None:
+        self._engine = CropEngine(
+            encoder,
+            ImageLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
+            max_batch=settings.max_batch,
+            max_batch_s=settings.max_batch_s,
+            decode_threads=settings.decode_threads,
+            observer=observer,
         )
-        self._decoders = ThreadPoolExecutor(settings.decode_threads, "decode")
-        self._max_in_flight = settings.max_queue
-        self._in_flight = 0
+        self._deadline_s: dict[Kind, float] = {
+            "query": settings.query_deadline_s,
+            "enroll": settings.enroll_deadline_s,
+        }
+        self.admission = Admission(
+            max_crops=settings.max_queue,
+            max_bytes=settings.max_bytes_in_flight,
+            deadline_s=self._deadline_s,
+            expected_wait_s=self._engine.expected_wait_s,
+        )
 
-    async def embed(self, uploads: Sequence[bytes]) -> list[EmbeddedCrop | ImageError]:
+    async def embed(self, uploads: Sequence[bytes], *, kind: Kind) -> list[Outcome]:
         """Embed crops; a bad one gets its error and spoils no other.
 
         Cancelled, it takes back whatever is not being worked on yet.
 
-        Raises: QueueFullError before any work, EncoderFailedError.
+        Raises: QueueFullError and ShuttingDownError before any work, DeadlineExceededError.
         """
-        with self._admitted(len(uploads)):
-            tasks = [asyncio.create_task(self._embed_one(upload)) for upload in uploads]
-            try:
-                return await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
+        return await self.begin(uploads, kind=kind)
+
+    def begin(self, uploads: Sequence[bytes], *, kind: Kind) -> asyncio.Future[list[Outcome]]:
+        """Do as `embed`, as a future to cancel when nobody waits any more."""
+        self.admission.check(kind, len(uploads))
+        request = _CropRequest(self._engine, self._deadline_s[kind])
+        request.begin(uploads, kind)
+        self.admission.enter(kind, len(uploads))
+        request.future.add_done_callback(lambda _: self.admission.leave(kind, len(uploads)))
+        return request.future
 
     @property
-    def waiting(self) -> int:
-        """Decoded crops that the encoder has not taken yet."""
-        return len(self._queue)
+    def healthy(self) -> bool:
+        """Whether the encoder took its last batch and does not hang; costs nothing."""
+        return self._engine.healthy
 
-    def close(self) -> None:
-        """Finish what is under way and stop the threads."""
-        self._decoders.shutdown()
-        self._queue.close()
-
-    async def _embed_one(self, upload: bytes) -> EmbeddedCrop | ImageError:
-        loop = asyncio.get_running_loop()
+    async def probe(self, timeout_s: float) -> None:
+        """Embed a small image, past all bounds. Raises: EncoderFailedError."""
+        request = _CropRequest(self._engine, timeout_s)
+        request.begin([_probe_image()], "query")
         try:
-            crop, decode_ms = await loop.run_in_executor(self._decoders, self._decode, upload)
-        except ImageError as error:
-            return error
-        embedded = await asyncio.wrap_future(self._queue.submit(crop))
-        return EmbeddedCrop(embedded.embedding, decode_ms, embedded.queue_ms, embedded.embed_ms)
+            [outcome] = await request.future
+        except DeadlineExceededError:
+            raise EncoderFailedError(
+                f"the encoder has embedded nothing for {timeout_s:g} s"
+            ) from None
+        if isinstance(outcome, RequestError | ImageError):
+            raise EncoderFailedError(f"the encoder does not work: {outcome}")
 
-    def _decode(self, upload: bytes) -> tuple[NDArray[np.float32], float]:
-        started = time.perf_counter()
-        crop = self._encoder.prepare(read_image(upload, self._limits))
-        return crop, (time.perf_counter() - started) * 1000
+    def state(self) -> EngineState:
+        """Return what is under way."""
+        backlog = self._engine.backlog()
+        return EngineState(
+            backlog.queries,
+            backlog.enrolments,
+            backlog.encoding,
+            self.admission.crops,
+            self.admission.bytes,
+            backlog.seconds_per_crop,
+        )
 
-    @contextmanager
-    def _admitted(self, crops: int) -> Iterator[None]:
-        if self._in_flight + crops > self._max_in_flight:
-            raise QueueFullError(
-                f"{self._in_flight} crops are under way, {crops} more are too many:"
-                f" at most {self._max_in_flight} are taken at once"
+    def refuse_waiting(self) -> None:
+        """Answer what waits for the encoder with ShuttingDownError."""
+        self._engine.refuse_waiting()
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Finish what is under way and stop the threads; leave one that hangs behind."""
+        self._engine.close(timeout_s)
+
+
+class _CropRequest:
+    """The crops of one request: collects their outcomes into a future of the event loop."""
+
+    def __init__(self, engine: CropEngine, deadline_s: float) -> None:
+        self._engine = engine
+        self._deadline_s = deadline_s
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._outcomes: dict[CropJob, Outcome] = {}
+        self._jobs: list[CropJob] = []
+        self.future: asyncio.Future[list[Outcome]] = self._loop.create_future()
+
+    def begin(self, uploads: Sequence[bytes], kind: Kind) -> None:
+        """Submit the crops. Raises: ShuttingDownError."""
+        deadline = time.monotonic() + self._deadline_s
+        self._jobs = [CropJob(upload, kind, deadline, self._settled) for upload in uploads]
+        self._engine.submit(self._jobs)
+        timer = self._loop.call_later(self._deadline_s, self._expire)
+        self.future.add_done_callback(lambda _: timer.cancel())
+        self.future.add_done_callback(self._withdraw_if_left)
+
+    def _settled(self, job: CropJob, outcome: Outcome) -> None:
+        """Take an outcome in, from any thread."""
+        with self._lock:
+            self._outcomes[job] = outcome
+            complete = len(self._outcomes) == len(self._jobs)
+        if complete:
+            with suppress(RuntimeError):  # the loop is closed: nobody is there any more
+                self._loop.call_soon_threadsafe(self._complete)
+
+    def _complete(self) -> None:
+        if self.future.done():
+            return
+        outcomes = [self._outcomes[job] for job in self._jobs]
+        for outcome in outcomes:
+            if isinstance(outcome, RequestError) and not isinstance(outcome, EncoderFailedError):
+                self.future.set_exception(outcome)  # late or shutting down: of the whole request
+                return
+        self.future.set_result(outcomes)
+
+    def _expire(self) -> None:
+        if not self.future.done():
+            self.future.set_exception(
+                DeadlineExceededError(
+                    f"not embedded within {self._deadline_s:g} s; nothing was done"
+                )
             )
-        self._in_flight += crops
-        try:
-            yield
-        finally:
-            self._in_flight -= crops
+            self._engine.withdraw(self._jobs, "deadline")
+
+    def _withdraw_if_left(self, future: asyncio.Future[list[Outcome]]) -> None:
+        if future.cancelled():
+            self._engine.withdraw(self._jobs, "client_left")
+
+
+def _probe_image() -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (PROBE_SIDE, PROBE_SIDE)).save(buffer, "PNG")
+    return buffer.getvalue()

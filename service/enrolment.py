@@ -9,7 +9,7 @@ from gallery_index.errors import EntryConflictError, GalleryError
 from gallery_index.records import Added, NewEntry
 from model.errors import ImageError
 from service.context import ServiceContext, in_thread, unless_client_leaves, written
-from service.embedding import EmbeddedCrop
+from service.crop_jobs import EmbeddedCrop
 from service.errors import RequestError
 from service.fields import EnrolFields
 from service.uploads import media_type_of
@@ -30,7 +30,7 @@ async def enrol(
 ) -> list[Outcome]:
     """Enrol what can be enrolled; every item gets its own outcome, in the order given.
 
-    Raises: QueueFullError, EncoderFailedError, ClientLeftError: nothing was enrolled then.
+    Raises: QueueFullError, DeadlineExceededError, ClientLeftError: nothing was enrolled then.
     """
     outcomes: dict[int, Outcome] = {}
     new: dict[int, Enrolment] = {}
@@ -43,13 +43,13 @@ async def enrol(
             outcomes[index] = known
     if new:
         crops = [item.crop for item in new.values()]
-        embedded = await unless_client_leaves(request, context.embedder.embed(crops))
+        embedded = await unless_client_leaves(request, context.embedder.begin(crops, kind="enroll"))
         entries: dict[int, NewEntry] = {}
         for (index, item), result in zip(new.items(), embedded, strict=True):
-            if isinstance(result, ImageError):
-                outcomes[index] = result
-            else:
+            if isinstance(result, EmbeddedCrop):
                 entries[index] = _new_entry(item, result)
+            else:
+                outcomes[index] = result
         added = await written(context, context.gallery.add, list(entries.values()))
         outcomes.update(zip(entries, added, strict=True))
     context.metrics.count_enrolments(outcomes.values())

@@ -34,6 +34,8 @@ class Kind:
 
 
 INTERNAL: Final = Kind(500, "internal_error", "The service broke down")
+MALFORMED_REQUEST: Final = Kind(400, "malformed_request", "Not an HTTP request")
+TOO_MANY_CONNECTIONS: Final = Kind(503, "too_many_connections", "Too many connections")
 TOO_MANY_BYTES: Final = Kind(413, "too_many_bytes", "Too many bytes")
 INVALID_FIELDS: Final = Kind(422, "invalid_fields", "A field cannot be used")
 
@@ -95,25 +97,27 @@ def problem(error: Exception, request_id: str) -> dict[str, Any]:
     detail = str(error)
     if kind is INTERNAL:
         detail = f"nothing is wrong with the request; the log has more under {request_id}"
-    document = _document(kind, detail, request_id)
+    shown = document(kind, detail, request_id)
     if isinstance(error, service.InvalidFieldsError):
-        document["errors"] = error.errors
+        shown["errors"] = error.errors
     if isinstance(error, service.NotReadyError):
-        document["reasons"] = error.reasons
-    return document
+        shown["reasons"] = error.reasons
+    return shown
 
 
 def response_to(error: Exception, request_id: str) -> JSONResponse:
     """Return the answer to an error, with the headers that its status asks for."""
-    document = problem(error, request_id)
-    status = document["status"]
+    shown = problem(error, request_id)
+    status = shown["status"]
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="mpanet"'
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         wait_s = getattr(error, "retry_after_s", RETRY_AFTER_S)
         headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
-    return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # the rest of the body may still be to come
+    return JSONResponse(shown, status, headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -150,11 +154,12 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     status = HTTPStatus(error.status_code)
     kind = Kind(status, status.name.lower(), status.phrase)
     detail = f"{request.method} {request.url.path} is not a call of this service"
-    document = _document(kind, detail, request.state.request_id)
-    return JSONResponse(document, status, error.headers, media_type=MEDIA_TYPE)
+    shown = document(kind, detail, request.state.request_id)
+    return JSONResponse(shown, status, error.headers, media_type=MEDIA_TYPE)
 
 
-def _document(kind: Kind, detail: str, request_id: str) -> dict[str, Any]:
+def document(kind: Kind, detail: str, request_id: str) -> dict[str, Any]:
+    """Return the problem document of a kind."""
     return {
         "type": f"/docs#{kind.code}",
         "title": kind.title,

@@ -17,9 +17,13 @@ from service.fields import FilterFields, ListFields, QueryFields
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The matches of a query, best first, and what each stage took in milliseconds."""
+    """The matches of a query, best first, and what each stage took in milliseconds.
+
+    `gallery_size` counts all entries, filtered ones included.
+    """
 
     matches: list[Match]
+    gallery_size: int
     search_ms: float
     rerank_ms: float
 
@@ -39,7 +43,7 @@ def find(gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields
             group_by=fields.group_by,
             min_similarity=fields.min_similarity,
         )
-        return Found(matches, _ms_since(started), 0.0)
+        return Found(matches, len(gallery), _ms_since(started), 0.0)
     nearest = _nearest(gallery, query, fields)
     search_ms = _ms_since(started)
     started = time.perf_counter()
@@ -49,7 +53,7 @@ def find(gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields
         group_by=fields.group_by,
         min_similarity=fields.min_similarity,
     )
-    return Found(matches, search_ms, _ms_since(started))
+    return Found(matches, len(gallery), search_ms, _ms_since(started))
 
 
 def list_filter(fields: ListFields) -> EntryFilter:

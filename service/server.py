@@ -3,7 +3,11 @@
 Owns the process: sockets, signals, log format. The application itself is `app`.
 """
 
+import asyncio
 import logging
+import math
+import os
+import resource
 import signal
 import socket
 import sys
@@ -21,15 +25,22 @@ from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
 from service.app import create_app
-from service.context import ModelFacts
+from service.connections import bounded
+from service.context import ModelFacts, ServiceContext
 from service.settings import ServiceSettings
 
-SHUTDOWN_S = 10
 BACKLOG = 2048
+FINISHING_SHARE = 0.7
+"""How much of a stop's time what waits may use; then it is refused, to be answered in time."""
+CLOSING_S = 15.0
+"""How long closing may take after that; a process that hangs then ends itself."""
 SWITCH_S = 5e-4
 """How long a thread keeps the interpreter from others that wait. A search gives it away at each
 read: with Python's 5 ms eight searches at once were slower than one (107 against 139 a second)."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+log = logging.getLogger(__name__)
 
 
 class StartError(Exception):
@@ -45,6 +56,7 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     sys.setswitchinterval(SWITCH_S)
+    _allow_descriptors()
     with ExitStack() as stack:
         listener = stack.enter_context(closing(_bind(settings)))
         encoder = stack.enter_context(_open_encoder(settings))
@@ -58,27 +70,76 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
             access_log=False,
             server_header=False,
             ws="none",
-            timeout_graceful_shutdown=SHUTDOWN_S,
+            http=bounded(
+                max_connections=settings.max_connections,
+                header_timeout_s=settings.read_timeout_s,
+            ),
+            timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
         )
-        server = _Server(config, _address(listener), on_ready)
+        watchdog = stack.enter_context(_Watchdog(settings.shutdown_s + CLOSING_S))
+        server = _Server(config, _address(listener), on_ready, watchdog)
         stack.enter_context(_quiet_after_signals())
         server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Announces the address once connections are accepted."""
+    """Announces the address once connections are accepted; stops within a bound."""
 
     def __init__(
-        self, config: uvicorn.Config, address: str, on_ready: Callable[[str], None] | None
+        self,
+        config: uvicorn.Config,
+        address: str,
+        on_ready: Callable[[str], None] | None,
+        watchdog: "_Watchdog",
     ) -> None:
         super().__init__(config)
         self._address = address
         self._on_ready = on_ready
+        self._watchdog = watchdog
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._on_ready is not None:
             threading.Thread(target=self._on_ready, args=(self._address,), daemon=True).start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing new, finish what is under way or refuse it while it can be answered."""
+        self._watchdog.start()
+        context = self.config.app.state.context  # type: ignore[union-attr]
+        assert isinstance(context, ServiceContext)
+        context.embedder.admission.stop()
+        finishing_s = FINISHING_SHARE * context.settings.shutdown_s
+        asyncio.get_running_loop().call_later(finishing_s, context.embedder.refuse_waiting)
+        await super().shutdown(sockets)
+
+
+class _Watchdog:
+    """Ends a process that does not come to its end; everything acknowledged is on the disk."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timer = threading.Timer(timeout_s, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> "_Watchdog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def start(self) -> None:
+        """Begin to count; a second call does nothing."""
+        if not self._timer.is_alive():
+            self._timer.start()
+
+    def _end(self) -> None:
+        log.critical("the service has not stopped in %g s and is ended", self._timer.interval)
+        os._exit(1)
+
+
+def _allow_descriptors() -> None:
+    """Take as many descriptors as the system gives: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _bind(settings: ServiceSettings) -> socket.socket:

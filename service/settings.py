@@ -108,10 +108,18 @@ class ServiceSettings(BaseSettings):
     )
     max_files: int = Field(default=256, ge=1, description="most images of one request")
     max_batch: int = Field(
-        default=16, ge=1, le=1024, description="most crops in one run of the encoder"
+        default=32, ge=1, le=1024, description="most crops in one run of the encoder"
+    )
+    max_batch_s: float = Field(
+        default=0.1,
+        gt=0,
+        le=60,
+        description="seconds that a run of the encoder should take at most",
     )
     max_queue: int = Field(
-        default=512, ge=1, description="most crops in the service at once; more are answered 503"
+        default=512,
+        ge=1,
+        description="most crops of queries, and of enrolments, at once; more are answered 503",
     )
     max_bytes_in_flight: int = Field(
         default=256 * 2**20,

@@ -1,5 +1,7 @@
 """`/query`, `/embed`, `/compare`: what is asked of the model."""
 
+import functools
+import time
 import uuid
 from collections.abc import Sequence
 
@@ -8,9 +10,8 @@ from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 
 from model.config import MPANetConfig
-from model.errors import ImageError
-from service.context import Context, ServiceContext, in_thread, unless_client_leaves
-from service.embedding import EmbeddedCrop
+from service.context import Context, ServiceContext, unless_client_leaves
+from service.crop_jobs import EmbeddedCrop
 from service.errors import NotAvailableYetError
 from service.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
 from service.openapi import form_body, problems
@@ -34,15 +35,17 @@ async def query(request: Request, context: Context) -> QueryBody:
         request, QueryFields, settings, max_files=settings.max_files, repeatable=NAME_FIELDS
     )
     _refuse_unavailable(fields)
+    deadline = time.monotonic() + settings.query_deadline_s
     crops = await _embed(request, context, uploads)
     direction = _mean_direction([crop.embedding for crop in crops])
-    found = await in_thread(find, context.gallery, direction, fields)
+    search = functools.partial(find, context.gallery, direction, fields)
+    found = await context.searches.run(search, deadline)
     timings = _timings(crops, found)
     context.metrics.count_query(timings, reranked=fields.rerank)
     return QueryBody(
         query_id=uuid.uuid4().hex,
         model_id=context.encoder.model_id,
-        gallery_size=await in_thread(len, context.gallery),
+        gallery_size=found.gallery_size,
         timings_ms=timings,
         matches=[match_body(rank, match) for rank, match in enumerate(found.matches, start=1)],
     )
@@ -96,10 +99,10 @@ async def _embed(
 ) -> list[EmbeddedCrop]:
     """Embed every upload. Raises: the error of the first bad one."""
     contents = [upload.content() for upload in uploads]
-    results = await unless_client_leaves(request, context.embedder.embed(contents))
+    results = await unless_client_leaves(request, context.embedder.begin(contents, kind="query"))
     crops = []
     for result in results:
-        if isinstance(result, ImageError):
+        if not isinstance(result, EmbeddedCrop):
             raise result
         crops.append(result)
     return crops

@@ -23,6 +23,7 @@ def small_settings(directory: Path) -> ServiceSettings:
         max_pixels=100_000,
         max_files=8,
         max_queue=32,
+        max_batch_s=60,
     )
 
 

@@ -59,6 +59,11 @@ def pixels(seed: int) -> NDArray[np.uint8]:
 
 def crop(seed: int, format: str = "PNG") -> bytes:
     """Return the crop of a seed as an image file."""
+    return encoded(pixels(seed), format)
+
+
+def encoded(image: NDArray[np.uint8], format: str = "PNG") -> bytes:
+    """Return pixels as an image file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels(seed)).save(buffer, format)
+    Image.fromarray(image).save(buffer, format)
     return buffer.getvalue()

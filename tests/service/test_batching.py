@@ -1,21 +1,30 @@
-"""The queue before the encoder: how batches form, who is dropped, what a breakdown costs."""
+"""The engine: how batches form, who goes first, who is dropped, what a breakdown costs."""
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from model.errors import ImageError, UndecodableImageError
-from service.batching import Embedded, EncoderQueue
-from service.embedding import CropEmbedder, EmbeddedCrop
-from service.errors import EncoderFailedError, QueueFullError
+from model.errors import UndecodableImageError
+from model.preprocessing import ImageLimits, PreprocessingConfig, read_image, to_input
+from service.batching import CropEncoder, CropEngine
+from service.crop_jobs import KINDS, CropJob, EmbeddedCrop, Kind, Outcome
+from service.embedding import CropEmbedder
+from service.errors import (
+    DeadlineExceededError,
+    EncoderFailedError,
+    QueueFullError,
+    ShuttingDownError,
+)
 from service.settings import ServiceSettings
-from tests.service.fakes import TinyEncoder, TinyEncoding, crop
+from tests.service.fakes import CONFIG, TinyEncoder, TinyEncoding, crop, encoded
 
 LONG_S = 60
 
@@ -34,75 +43,250 @@ class HeldEncoder(TinyEncoder):
         return super().encode(batch)
 
 
-@pytest.fixture
-def held() -> HeldEncoder:
-    return HeldEncoder()
+class Observed:
+    """Remembers what an engine says of itself."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.failures = 0
+        self.dropped: dict[str, int] = {}
+
+    def batch_encoded(self, crops: int, seconds: float) -> None:
+        self.batches.append(crops)
+
+    def encoder_failed(self) -> None:
+        self.failures += 1
+
+    def crops_dropped(self, crops: int, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + crops
+
+
+def engine_over(
+    encoder: CropEncoder, *, max_batch: int = 4, observer: Observed | None = None
+) -> CropEngine:
+    return CropEngine(
+        encoder,
+        ImageLimits(),
+        max_batch=max_batch,
+        max_batch_s=LONG_S,
+        decode_threads=1,
+        observer=observer,
+    )
+
+
+class Sent:
+    """Crops put into an engine, and what became of each."""
+
+    def __init__(
+        self,
+        engine: CropEngine,
+        uploads: Sequence[bytes],
+        kind: Kind = "query",
+        deadline_s: float = LONG_S,
+    ) -> None:
+        self.futures: list[Future[Outcome]] = [Future() for _ in uploads]
+        self.settled: list[CropJob] = []
+        deadline = time.monotonic() + deadline_s
+        self.jobs = [CropJob(upload, kind, deadline, self._settle) for upload in uploads]
+        engine.submit(self.jobs)
+
+    def _settle(self, job: CropJob, outcome: Outcome) -> None:
+        self.settled.append(job)
+        self.futures[self.jobs.index(job)].set_result(outcome)
+
+    def outcomes(self) -> list[Outcome]:
+        wait_for(self.futures, timeout=LONG_S)
+        return [future.result(timeout=0) for future in self.futures]
+
+
+def ready(engine: CropEngine, crops: int) -> None:
+    """Wait until so many crops are decoded and wait for the encoder."""
+    give_up = time.monotonic() + LONG_S
+    while sum(map(engine._ready.count, KINDS)) < crops:
+        assert time.monotonic() < give_up
+        time.sleep(0.002)
+
+
+def prepared(seed: int) -> NDArray[np.float32]:
+    return to_input(read_image(crop(seed)), CONFIG.image_size, PreprocessingConfig())
 
 
 @pytest.fixture
-def queue(held: HeldEncoder) -> Iterator[EncoderQueue]:
-    queue = EncoderQueue(held, max_batch=4)
-    yield queue
+def held() -> Iterator[HeldEncoder]:
+    held = HeldEncoder()
+    yield held
     for _ in range(100):
         held.let.release()
-    queue.close()
 
 
-def input_of(value: float) -> NDArray[np.float32]:
-    return np.full((3, 32, 32), value, np.float32)
+@pytest.fixture
+def observed() -> Observed:
+    return Observed()
 
 
-def results(futures: list[Future[Embedded]]) -> list[Embedded]:
-    return [future.result(timeout=LONG_S) for future in futures]
+@pytest.fixture
+def engine(held: HeldEncoder, observed: Observed) -> Iterator[CropEngine]:
+    engine = engine_over(held, observer=observed)
+    yield engine
+    for _ in range(100):
+        held.let.release()
+    engine.close()
 
 
 def test_a_crop_that_finds_the_encoder_idle_goes_alone(
-    queue: EncoderQueue, held: HeldEncoder
+    engine: CropEngine, held: HeldEncoder, observed: Observed
 ) -> None:
-    for _ in range(3):
+    for seed in range(3):
         held.let.release()
-        results([queue.submit(input_of(1))])
+        Sent(engine, [crop(seed)]).outcomes()
     assert held.batch_sizes == [1, 1, 1]
 
 
 def test_what_comes_while_the_encoder_works_makes_the_next_batches(
-    queue: EncoderQueue, held: HeldEncoder
+    engine: CropEngine, held: HeldEncoder
 ) -> None:
-    first = queue.submit(input_of(1))
+    first = Sent(engine, [crop(0)])
     assert held.begun.acquire(timeout=LONG_S)
-    others = [queue.submit(input_of(value)) for value in range(2, 8)]
-    assert len(queue) == 6
+    others = Sent(engine, [crop(seed) for seed in range(1, 7)])
+    ready(engine, 6)
+    assert engine.backlog().queries == 6
+    assert engine.backlog().encoding == 1
     for _ in range(3):
         held.let.release()
-    results([first, *others])
+    first.outcomes()
+    others.outcomes()
     assert held.batch_sizes == [1, 4, 2]
 
 
-def test_each_crop_gets_its_own_embedding(queue: EncoderQueue, held: HeldEncoder) -> None:
-    inputs = [np.random.default_rng(seed).random((3, 32, 32), np.float32) for seed in range(6)]
-    futures = [queue.submit(crop) for crop in inputs]
+def test_each_crop_gets_its_own_embedding(engine: CropEngine, held: HeldEncoder) -> None:
+    sent = Sent(engine, [crop(seed) for seed in range(6)])
     for _ in range(6):
         held.let.release()
-    for array, embedded in zip(inputs, results(futures), strict=True):
-        flat = array.ravel()
-        assert np.allclose(embedded.embedding, flat / np.linalg.norm(flat), atol=1e-6)
-        assert embedded.queue_ms >= 0
-        assert embedded.embed_ms >= 0
+    for seed, outcome in enumerate(sent.outcomes()):
+        flat = prepared(seed).ravel()
+        assert isinstance(outcome, EmbeddedCrop)
+        assert np.allclose(outcome.embedding, flat / np.linalg.norm(flat), atol=1e-6)
+        assert min(outcome.decode_ms, outcome.queue_ms, outcome.embed_ms) >= 0
 
 
-def test_a_cancelled_crop_is_never_encoded(queue: EncoderQueue, held: HeldEncoder) -> None:
-    first = queue.submit(input_of(1))
+def test_a_withdrawn_crop_is_never_encoded(
+    engine: CropEngine, held: HeldEncoder, observed: Observed
+) -> None:
+    first = Sent(engine, [crop(0)])
     assert held.begun.acquire(timeout=LONG_S)
-    left, stayed = queue.submit(input_of(2)), queue.submit(input_of(3))
-    assert left.cancel()
+    left, stayed = Sent(engine, [crop(1)]), Sent(engine, [crop(2)])
+    ready(engine, 2)
+    engine.withdraw(left.jobs, "client_left")
     held.let.release()
     held.let.release()
-    results([first, stayed])
+    first.outcomes()
+    stayed.outcomes()
     assert held.batch_sizes == [1, 1]
+    assert left.settled == []
+    assert observed.dropped == {"client_left": 1}
+
+
+def test_queries_that_come_later_go_before_enrolments(
+    engine: CropEngine, held: HeldEncoder
+) -> None:
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    bulk = Sent(engine, [crop(seed) for seed in range(1, 5)], "enroll")
+    ready(engine, 4)
+    query = Sent(engine, [crop(9)])
+    ready(engine, 5)
+    for _ in range(2):
+        held.let.release()
+    first.outcomes()
+    query.outcomes()
+    assert bulk.settled == []
+    held.let.release()
+    bulk.outcomes()
+    assert held.batch_sizes == [1, 1, 4]
+
+
+def test_enrolments_have_their_turn_among_queries_without_end(
+    engine: CropEngine, held: HeldEncoder
+) -> None:
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    bulk = Sent(engine, [crop(1)], "enroll")
+    queries = Sent(engine, [crop(seed) for seed in range(40)])
+    for _ in range(1 + 7):  # the first crop and seven batches of queries; then theirs is begun
+        ready(engine, 9)  # what is decoded ahead: twice a batch of queries, and the enrolment
+        held.let.release()
+        first.outcomes()
+        assert held.begun.acquire(timeout=LONG_S)
+    held.let.release()
+    bulk.outcomes()
+    assert held.batch_sizes == [1, *[4] * 7, 1]
+    for _ in range(10):
+        held.let.release()
+    queries.outcomes()
+
+
+def test_a_crop_whose_deadline_has_passed_is_not_encoded(
+    engine: CropEngine, held: HeldEncoder, observed: Observed
+) -> None:
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    late = Sent(engine, [crop(1), crop(2)], deadline_s=0.05)
+    deadline = time.monotonic() + 0.05
+    while time.monotonic() <= deadline:
+        time.sleep(0.01)
+    held.let.release()
+    first.outcomes()
+    assert [type(outcome) for outcome in late.outcomes()] == [DeadlineExceededError] * 2
+    assert observed.dropped == {"deadline": 2}
+    assert held.batch_sizes == [1]
+
+
+class Choosy(TinyEncoder):
+    """An encoder that breaks down on one crop, and on every batch that holds it."""
+
+    def __init__(self, refused: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.refused = refused
+
+    def encode(self, batch: NDArray[np.float32]) -> TinyEncoding:
+        if any(np.array_equal(self.refused, image) for image in batch):
+            raise MemoryError("no memory for the batch")
+        return super().encode(batch)
+
+
+def test_a_crop_that_breaks_the_encoder_fails_alone(observed: Observed) -> None:
+    engine = engine_over(Choosy(prepared(2)), observer=observed)
+    sent = Sent(engine, [crop(seed) for seed in range(5)])
+    kinds = [type(outcome) for outcome in sent.outcomes()]
+    engine.close()
+    expected: list[type] = [EmbeddedCrop] * 5
+    expected[2] = EncoderFailedError
+    assert kinds == expected
+    assert observed.failures >= 1
+
+
+class DyingOnce(TinyEncoder):
+    """An encoder whose first batch kills its thread."""
+
+    def encode(self, batch: NDArray[np.float32]) -> TinyEncoding:
+        if not self.batch_sizes:
+            self.batch_sizes.append(0)
+            raise SystemExit
+        return super().encode(batch)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_dies_answers_its_crops_and_is_replaced() -> None:
+    engine = engine_over(DyingOnce(), max_batch=1)
+    outcomes = Sent(engine, [crop(seed) for seed in range(3)]).outcomes()
+    assert isinstance(outcomes[0], EncoderFailedError)
+    assert [type(outcome) for outcome in outcomes[1:]] == [EmbeddedCrop] * 2
+    Sent(engine, [crop(4)]).outcomes()
+    engine.close()
 
 
 class BrokenOnce(TinyEncoder):
-    """An encoder whose first batch kills its thread."""
+    """An encoder that cannot take its first crop."""
 
     def encode(self, batch: NDArray[np.float32]) -> TinyEncoding:
         if not self.batch_sizes:
@@ -111,32 +295,69 @@ class BrokenOnce(TinyEncoder):
         return super().encode(batch)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_worker_that_dies_answers_its_crops_and_is_replaced() -> None:
-    queue = EncoderQueue(BrokenOnce(), max_batch=1)
-    futures = [queue.submit(input_of(value)) for value in (1, 2, 3)]
-    wait_for(futures, timeout=LONG_S)
-    assert isinstance(futures[0].exception(timeout=LONG_S), EncoderFailedError)
-    assert all(future.exception(timeout=LONG_S) is None for future in futures[1:])
-    results([queue.submit(input_of(4))])
-    queue.close()
-    for thread in threading.enumerate():
-        if thread.name == "encoder":
-            thread.join(LONG_S)
+def test_an_encoder_is_unhealthy_from_a_failure_to_the_next_success() -> None:
+    engine = engine_over(BrokenOnce())
+    healthy = [engine.healthy]
+    [failed] = Sent(engine, [crop(1)]).outcomes()
+    assert isinstance(failed, EncoderFailedError)
+    healthy.append(engine.healthy)
+    Sent(engine, [crop(1)]).outcomes()
+    healthy.append(engine.healthy)
+    engine.close()
+    assert healthy == [True, False, True]
+
+
+class HoleyDecoder(TinyEncoder):
+    """An encoder whose preparation fails as nobody foresaw."""
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        if image.getpixel((0, 0)) == (255, 0, 0):
+            raise KeyError("nobody thought of this")
+        return super().prepare(image)
+
+
+def test_an_unforeseen_failure_to_decode_is_of_its_file_alone() -> None:
+    engine = engine_over(HoleyDecoder())
+    red = encoded(np.full((32, 32, 3), (255, 0, 0), np.uint8))
+    outcomes = Sent(engine, [red, crop(1)]).outcomes()
+    engine.close()
+    assert [type(outcome) for outcome in outcomes] == [UndecodableImageError, EmbeddedCrop]
 
 
 def test_closing_finishes_what_waits_and_takes_no_more() -> None:
-    queue = EncoderQueue(TinyEncoder(), max_batch=2)
-    futures = [queue.submit(input_of(value)) for value in (1, 2, 3)]
-    queue.close()
-    assert all(future.done() for future in futures)
-    with pytest.raises(EncoderFailedError):
-        queue.submit(input_of(4))
+    engine = engine_over(TinyEncoder(), max_batch=2)
+    sent = Sent(engine, [crop(seed) for seed in range(3)])
+    engine.close()
+    assert len(sent.settled) == 3
+    with pytest.raises(ShuttingDownError):
+        Sent(engine, [crop(4)])
+
+
+def test_a_stop_can_refuse_what_waits(
+    engine: CropEngine, held: HeldEncoder, observed: Observed
+) -> None:
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    waiting = Sent(engine, [crop(1), crop(2)])
+    ready(engine, 2)
+    engine.refuse_waiting()
+    assert [type(outcome) for outcome in waiting.outcomes()] == [ShuttingDownError] * 2
+    held.let.release()
+    assert [type(outcome) for outcome in first.outcomes()] == [EmbeddedCrop]
+    assert observed.dropped == {"shutdown": 2}
+
+
+def test_no_more_is_decoded_ahead_than_two_batches(engine: CropEngine, held: HeldEncoder) -> None:
+    Sent(engine, [crop(seed) for seed in range(30)])
+    assert held.begun.acquire(timeout=LONG_S)
+    ready(engine, 8)
+    assert engine._ready.count("query") + engine._decoding["query"] == 8
+    assert engine.backlog().queries == 29 - (len(engine._encoding) - 1)
 
 
 def test_a_bad_image_fails_alone(settings: ServiceSettings) -> None:
-    async def embed() -> list[EmbeddedCrop | ImageError]:
-        return await embedder.embed([crop(1), b"\x89PNG\r\n\x1a\n", crop(2)])
+    async def embed() -> list[Outcome]:
+        return await embedder.embed([crop(1), b"\x89PNG\r\n\x1a\n", crop(2)], kind="enroll")
 
     embedder = CropEmbedder(TinyEncoder(), settings)
     first, second, third = asyncio.run(embed())
@@ -150,14 +371,14 @@ def test_more_crops_than_may_wait_are_refused_at_once(
     settings: ServiceSettings, held: HeldEncoder
 ) -> None:
     async def embed() -> None:
-        full = asyncio.create_task(embedder.embed([crop(seed) for seed in range(32)]))
+        full = asyncio.create_task(embedder.embed([crop(seed) for seed in range(32)], kind="query"))
         await asyncio.to_thread(held.begun.acquire, timeout=LONG_S)
         with pytest.raises(QueueFullError, match="at most 32"):
-            await embedder.embed([crop(99)])
+            await embedder.embed([crop(99)], kind="query")
         for _ in range(32):
             held.let.release()
         assert len(await full) == 32
-        assert len(await embedder.embed([crop(99)])) == 1  # there is room again
+        assert len(await embedder.embed([crop(99)], kind="query")) == 1  # there is room again
 
     held.let.release()
     embedder = CropEmbedder(held, settings)
@@ -169,10 +390,10 @@ def test_a_cancelled_request_takes_its_crops_back(
     settings: ServiceSettings, held: HeldEncoder
 ) -> None:
     async def embed() -> None:
-        first = asyncio.create_task(embedder.embed([crop(1)]))
+        first = asyncio.create_task(embedder.embed([crop(1)], kind="query"))
         await asyncio.to_thread(held.begun.acquire, timeout=LONG_S)
-        leaving = asyncio.create_task(embedder.embed([crop(2), crop(3)]))
-        while embedder.waiting < 2:
+        leaving = asyncio.create_task(embedder.embed([crop(2), crop(3)], kind="query"))
+        while embedder.state().queued_queries < 2:
             await asyncio.sleep(0.01)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -180,7 +401,7 @@ def test_a_cancelled_request_takes_its_crops_back(
         held.let.release()
         await first
         held.let.release()
-        await embedder.embed([crop(4)])
+        await embedder.embed([crop(4)], kind="query")
 
     embedder = CropEmbedder(held, settings)
     asyncio.run(embed())

@@ -29,7 +29,7 @@ async def begun(held: HeldEncoder) -> None:
 async def waiting(app: Any, crops: int) -> None:
     """Wait until this many crops wait for the encoder."""
     async with asyncio.timeout(LONG_S):
-        while app.state.context.embedder.waiting < crops:
+        while app.state.context.embedder.state().queued_queries < crops:
             await asyncio.sleep(0.01)
 
 
