@@ -5,11 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from tests.end_to_end import paced_service
 from tests.end_to_end.process_figures import Figures, figures_of
 from tests.end_to_end.wire import Answer, Wire, head, upload
 from tests.mpanet.serving import START_S, Service, serve
 from tests.service.fakes import crop
+from tests.service.hostile.files import saved
 from tests.service.tiny_artifact import write_tiny_artifact
 
 
@@ -51,6 +54,16 @@ class Paced:
         """Return how many crops each batch had since the start."""
         return paced_service.batches(self._counts)[self._warming :]
 
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """Let every batch raise for a while."""
+        switch = paced_service.broken(self._counts)
+        switch.touch()
+        try:
+            yield
+        finally:
+            switch.unlink()
+
     def ask(self, request: bytes, timeout_s: float = 60.0) -> Answer:
         """Send a request on a connection of its own; it must be answered."""
         with Wire(self.url, timeout_s) as wire:
@@ -73,6 +86,11 @@ class Paced:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout_s)
+
+
+def coloured(colour: tuple[int, int, int]) -> bytes:
+    """Return a crop of one colour: those of `paced_service` do something to the encoder."""
+    return saved(Image.new("RGB", (32, 32), colour), "PNG")
 
 
 @contextmanager

@@ -3,11 +3,11 @@
     python -m tests.end_to_end.paced_service BATCH_MS CROP_MS COUNTS serve ...
 
 A batch of n crops takes BATCH_MS + n * CROP_MS, without the interpreter lock, as a real encoder
-would; how many crops each batch had is a line of the file COUNTS. Everything else is the real
-service over the artifact that `--model` names.
+would; how many crops each batch had is a line of the file COUNTS. While COUNTS.broken is there,
+every batch raises. Everything else is the real service over the artifact that `--model` names; a
+batch counts as stuck after STUCK_S instead of half a minute.
 """
 
-import os
 import sys
 import threading
 import time
@@ -20,7 +20,7 @@ from PIL import Image
 
 from model.encoder import Encoded, Encoder
 from mpanet.cli import main
-from service import server
+from service import batching, server
 
 BREAKS: Final = (255, 0, 0)
 """An encoder raises over a crop of this colour, whenever it comes."""
@@ -28,6 +28,7 @@ BREAKS_ONCE: Final = (0, 255, 0)
 """It raises over the first crop of this colour alone."""
 HANGS: Final = (0, 0, 255)
 """It never returns from a batch with such a crop."""
+STUCK_S: Final = 3.0
 
 
 class PacedEncoder(Encoder):
@@ -35,16 +36,17 @@ class PacedEncoder(Encoder):
 
     batch_s = 0.0
     crop_s = 0.0
-    counts = -1
+    counts = Path()
     broke_once = False
 
     def _run(self, images: NDArray[np.float32]) -> Encoded:
         """Take the place of one run: in the encoder's own thread, where a real one hangs too."""
-        os.write(self.counts, f"{len(images)}\n".encode())
+        with self.counts.open("a") as counts:
+            counts.write(f"{len(images)}\n")
         time.sleep(self.batch_s + self.crop_s * len(images))
         if self._has(images, HANGS):
             threading.Event().wait()
-        if self._has(images, BREAKS):
+        if self._has(images, BREAKS) or broken(self.counts).exists():
             raise RuntimeError("a crop that breaks the encoder")
         if self._has(images, BREAKS_ONCE) and not PacedEncoder.broke_once:
             PacedEncoder.broke_once = True
@@ -56,6 +58,11 @@ class PacedEncoder(Encoder):
         return bool(np.isclose(images, solid, atol=1e-3).all(axis=(1, 2, 3)).any())
 
 
+def broken(counts: Path) -> Path:
+    """Return the file that breaks an encoder while it is there."""
+    return counts.with_suffix(".broken")
+
+
 def batches(counts: Path) -> list[int]:
     """Return how many crops each batch had that an encoder was given, warming up included."""
     return [int(line) for line in counts.read_text().split()]
@@ -63,6 +70,7 @@ def batches(counts: Path) -> list[int]:
 
 if __name__ == "__main__":
     PacedEncoder.batch_s, PacedEncoder.crop_s = (float(text) / 1000 for text in sys.argv[1:3])
-    PacedEncoder.counts = os.open(sys.argv[3], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    PacedEncoder.counts = Path(sys.argv[3])
     setattr(server, "Encoder", PacedEncoder)  # noqa: B010  mypy knows it as a class
+    setattr(batching, "STUCK_S", STUCK_S)  # noqa: B010  it is final
     sys.exit(main(sys.argv[4:]))

@@ -2,7 +2,8 @@
 
 The encoder sleeps for a known time (100 ms a batch and 10 ms a crop, so about 60 crops a second),
 which makes the capacity the encoder's and not this machine's: the service and the load need a
-fraction of two cores, so that the ratios hold beside other work. `OVERLOAD_SECONDS` is how long the load lasts.
+fraction of two cores, so that the ratios hold beside other work. `OVERLOAD_SECONDS` is how long
+the load lasts.
 """
 
 import json
@@ -93,7 +94,7 @@ def test_queries_go_before_a_bulk_enrolment(tmp_path: Path) -> None:
     """Enrolments fill every batch; a query waits for the one that runs, then goes before the rest.
 
     A client who asks again at once finds that batch just begun: one of 16 (260 ms), and its own of
-    one (110 ms). Behind the two clients' 128 crops it would be 8 batches. Twice a batch lies between.
+    one (110 ms). Behind the two clients' 128 crops it would be 8 batches. Twice a batch is between.
     """
     took_s: list[float] = []
     with overloaded(tmp_path, MANY) as service, ThreadPoolExecutor(2) as threads:

@@ -15,6 +15,7 @@ OK: Final = (200, "")
 MALFORMED, FIELDS = (422, "malformed_body"), (422, "invalid_fields")
 CONTENT, BROKEN = (415, "unsupported_content"), (422, "undecodable_image")
 MULTIPART: Final = "multipart/form-data; boundary="
+URLENCODED: Final = "application/x-www-form-urlencoded"
 
 
 def part(headers: bytes, data: bytes) -> bytes:
@@ -58,7 +59,7 @@ BODIES: Final[dict[str, Case]] = {
     "another boundary": (post("/embed", GOOD, Content_Type=MULTIPART + "other"), MALFORMED),
     "a boundary of 3,000": (post("/embed", GOOD, Content_Type=MULTIPART + "x" * 3000), MALFORMED),
     "a boundary of dashes": (post("/embed", GOOD, Content_Type=MULTIPART + "-" * 40), MALFORMED),
-    "a boundary that is no text": (post("/embed", GOOD, Content_Type=MULTIPART + "\xff"), MALFORMED),
+    "a boundary of no text": (post("/embed", GOOD, Content_Type=MULTIPART + "\xff"), MALFORMED),
     "mixed instead of form-data": (
         post("/embed", GOOD, Content_Type="multipart/mixed; boundary=wire"), CONTENT,
     ),
@@ -104,8 +105,8 @@ BODIES: Final[dict[str, Case]] = {
             b"iVBORw0KGgo=",
         )), (415, "unsupported_image"),
     ),
-    "a modality that is a file": (_with(named(b"modality", b"visible", b'; filename="m"'), FILE), OK),
-    "a file that is a field": (_with(MODALITY, named(b"file", CROP)), OK),
+    "a modality as a file": (_with(named(b"modality", b"visible", b'; filename="m"'), FILE), OK),
+    "a file as a field": (_with(MODALITY, named(b"file", CROP)), OK),
     "a modality of bytes": (_with(named(b"modality", b"\xff\xfe"), FILE), FIELDS),
     "a modality of 500 KB": (_with(named(b"modality", b"v" * 500_000), FILE), FIELDS),
     "an empty file": (_with(MODALITY, named(b"file", b"")), BROKEN),
@@ -121,7 +122,7 @@ BODIES: Final[dict[str, Case]] = {
     "compressed, it says": (_with(MODALITY, FILE, Content_Encoding="gzip"), CONTENT),
     "in the query string too": (post("/embed?modality=visible", GOOD), FIELDS),
     "urlencoded": (
-        post("/embed", b"modality=visible&file=x", Content_Type="application/x-www-form-urlencoded"),
+        post("/embed", b"modality=visible&file=x", Content_Type=URLENCODED),
         (415, "unsupported_image"),
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""One service for all the attacks of a module: what one of them leaves behind the next one finds."""
+"""One service for all attacks of a module: what one leaves behind, the next one finds."""
 
 from collections.abc import Iterator
 

@@ -48,7 +48,7 @@ def png(
     data: bytes | None = None,
     interlace: int = 0,
 ) -> bytes:
-    """Return a PNG of zeros; `extra` chunks come before its data. `form`: bit depth, colour type."""
+    """Return a PNG of zeros; `extra` chunks come before its data. `form`: depth, colour type."""
     depth, colour = form
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     row = 1 + width * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 1) * depth // 8
