@@ -111,7 +111,12 @@ def problem(error: Exception, request_id: str) -> dict[str, Any]:
 
 
 def response_to(error: Exception, request_id: str) -> JSONResponse:
-    """Return the answer to an error, with the headers that its status asks for."""
+    """Return the answer to an error, with the headers that its status asks for.
+
+    The error has come to its end: its traceback is dropped, for a frame that holds the error makes
+    a ring, and the uploads in it would wait for the garbage collector.
+    """
+    error.__traceback__ = None
     body = problem(error, request_id)
     status = body["status"]
     headers = {}

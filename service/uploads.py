@@ -6,6 +6,7 @@ whether a file is an image is decided where it is decoded.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -141,10 +142,10 @@ async def _read_parts(request: Request, max_bytes: int, max_file_bytes: int) -> 
     content_type, options = _content_type(request)
     if content_type == MULTIPART:
         limit = max(max_file_bytes, MAX_TEXT_BYTES)
-        reader = MultipartReader(options.get(b"boundary", b""), max_bytes=limit)
-        async for chunk in _chunks(request, max_bytes):
-            reader.feed(chunk)
-        return reader.finish()
+        with closing(MultipartReader(options.get(b"boundary", b""), max_bytes=limit)) as reader:
+            async for chunk in _chunks(request, max_bytes):
+                reader.feed(chunk)
+            return reader.finish()
     body = bytearray()
     async for chunk in _chunks(request, MAX_TEXT_BYTES):
         body += chunk
