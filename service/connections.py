@@ -11,6 +11,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.problems import MALFORMED_REQUEST, MEDIA_TYPE, TOO_MANY_CONNECTIONS, Kind, document
+from service.security_headers import LINES
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -65,6 +66,7 @@ class BoundedProtocol(HttpToolsProtocol):
             STATUS_LINE[kind.status]
             + b"content-type: %s\r\ncontent-length: %d\r\n" % (MEDIA_TYPE.encode(), len(body))
             + retry
+            + LINES
             + b"connection: close\r\n\r\n"
             + body
         )
