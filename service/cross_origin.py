@@ -6,6 +6,7 @@ Browsers let any page send requests anywhere, also to this machine. A page of an
 Source: Fetch Standard, sections 3.1 (Origin) and 3.2; Fetch Metadata, section 2.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,6 +15,7 @@ from service.settings import is_loopback
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing; other sites cannot read what they answer."""
+_BRACKETED: Final = re.compile(r"\[([^]]*)\](?::\d*)?")
 
 
 def refuse_cross_origin(method: str, headers: Mapping[bytes, bytes]) -> None:
@@ -51,6 +53,5 @@ def _host_of(origin: bytes) -> bytes:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    name = _BRACKETED.fullmatch(host)
+    return name[1] if name else host.partition(":")[0]

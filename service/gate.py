@@ -35,7 +35,7 @@ class Gate:
         self._keys = keys
         self._rate_limit = rate_limit
         self._insecure = insecure
-        self._limiter = limiter or RateLimiter()
+        self._limiter = RateLimiter() if limiter is None else limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; lifespan events pass through.

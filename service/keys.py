@@ -116,6 +116,8 @@ def read_keys(path: Path) -> _Records:
 
 def add_key(path: Path, key: KeyRecord) -> None:
     """Put a key into a file, which is made where there is none. Raises: KeysFileError."""
+    with _write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     _change(path, lambda keys: (*keys, key))
 
 
@@ -139,14 +141,18 @@ def revoke_key(path: Path, key_id: str, *, now: datetime) -> KeyRecord:
 
 def _change(path: Path, change: Callable[[_Records], _Records]) -> _Records:
     """Read, change and write a file, while no other process does."""
+    with _write_errors(path), _locked(path):
+        before = read_keys(path)
+        after = change(before)
+        if after != before:
+            _replace(path, _Document(keys=after).model_dump_json(indent=1).encode())
+        return after
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            before = read_keys(path)
-            after = change(before)
-            if after != before:
-                _replace(path, _Document(keys=after).model_dump_json(indent=1).encode())
-            return after
+        yield
     except OSError as error:
         reason = error.strerror or error
         raise KeysFileError(f"the keys file {path} cannot be written: {reason}") from error
