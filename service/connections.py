@@ -20,6 +20,7 @@ from service.problems import (
     Kind,
     document,
 )
+from service.security_headers import LINES
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 DRAIN_S: Final = 5.0
@@ -141,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
             "connection: close",
         ]
         head = "".join(f"{line}\r\n" for line in lines).encode()
-        self.transport.write(STATUS_LINE[kind.status] + head + b"\r\n" + body)
+        self.transport.write(STATUS_LINE[kind.status] + head + LINES + b"\r\n" + body)
         self.transport.close()
 
 

@@ -12,7 +12,7 @@ from tests.service.fakes import MODEL_ID, crop
 
 @pytest.fixture
 def client(transport: AppTransport) -> Iterator[ServiceClient]:
-    with ServiceClient("http://service", transport=transport) as client:
+    with ServiceClient("http://localhost", transport=transport) as client:
         yield client
 
 
@@ -66,7 +66,7 @@ def answering(*answers: httpx.Response) -> tuple[ServiceClient, list[float], lis
 
     sleep: Callable[[float], None] = waits.append
     client = ServiceClient(
-        "http://service", "k", transport=httpx.MockTransport(answer), sleep=sleep
+        "http://localhost", "k", transport=httpx.MockTransport(answer), sleep=sleep
     )
     return client, waits, sent
 
