@@ -15,6 +15,8 @@ from service.context import ModelFacts, ServiceContext
 from service.edge import Edge
 from service.embedding import CropEmbedder
 from service.gate import Gate
+from service.metrics import Metrics
+from service.route_templates import RouteTemplates
 from service.routes import gallery as gallery_routes
 from service.routes import models, search, status
 from service.search_pool import SearchPool
@@ -29,7 +31,8 @@ def create_app(
     model: ModelFacts | None = None,
 ) -> FastAPI:
     """Build the application around an encoder and a gallery that the caller opens and closes."""
-    embedder = CropEmbedder(encoder, settings)
+    metrics = Metrics()
+    embedder = CropEmbedder(encoder, settings, metrics)
     searches = SearchPool()
 
     @asynccontextmanager
@@ -47,10 +50,11 @@ def create_app(
         redirect_slashes=False,  # it would lead to whatever the Host header says
     )
     app.state.context = ServiceContext(
-        settings, encoder, embedder, gallery, model or ModelFacts(), searches
+        settings, encoder, embedder, gallery, model or ModelFacts(), searches, metrics
     )
-    for routes in (gallery_routes, search, models, status):
-        app.include_router(routes.router)
+    routers = [routes.router for routes in (gallery_routes, search, models, status)]
+    for router in routers:
+        app.include_router(router)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(
@@ -60,5 +64,6 @@ def create_app(
         read_timeout_s=settings.read_timeout_s,
     )
     app.add_middleware(Gate, keys=KeyCheck(settings.api_keys))
-    app.add_middleware(Edge)
+    every_route = [*app.routes, *(route for router in routers for route in router.routes)]
+    app.add_middleware(Edge, metrics=metrics.requests, templates=RouteTemplates(every_route))
     return app
