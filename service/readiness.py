@@ -124,7 +124,7 @@ async def _audit(context: ServiceContext) -> Check:
 
 
 def _queue(context: ServiceContext) -> Check:
-    """A full queue keeps nothing from working: out of rotation it would empty, and fill in turns."""
+    """A full queue is at work: out of rotation it would empty, and then fill, in turns."""
     state = context.embedder.state()
     detail = f"{state.queued_queries} crops of queries and {state.queued_enrolments} of enrolments"
     return Check("queue", True, f"{detail} wait")
