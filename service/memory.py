@@ -1,7 +1,7 @@
 """What the process tells its allocator and its garbage collector, so that memory goes back.
 
-Measured with thousands of hostile uploads: glibc's arenas, one for each thread that decodes,
-searches or answers, grew by 40 MB between 2,000 and 6,000 of them, and not at all with these bounds.
+Measured with hostile uploads: glibc's arenas, one for each thread that decodes, searches or
+answers, grew by 40 MB between 2,000 and 6,000 of them, and not at all with these bounds.
 """
 
 import ctypes

@@ -25,6 +25,7 @@ from gallery_index.person_gallery import PersonGallery
 from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
+from service import logging_format
 from service.app import create_app
 from service.connections import bounded
 from service.context import ModelFacts, ServiceContext
@@ -39,8 +40,6 @@ CLOSING_S = 15.0
 SWITCH_S = 5e-4
 """How long a thread keeps the interpreter from others that wait. A search gives it away at each
 read: with Python's 5 ms eight searches at once were slower than one (107 against 139 a second)."""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
 
     Raises: StartError if the model, the gallery or the port cannot be used.
     """
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging_format.configure(settings.log_format)
     _quiet_libraries()
     give_memory_back()
     sys.setswitchinterval(SWITCH_S)
