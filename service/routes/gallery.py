@@ -20,6 +20,7 @@ from service.fields import (
     parse_fields,
     shown,
 )
+from service.idempotency import idempotency_key
 from service.openapi import form_body, json_body, problems
 from service.problems import problem
 from service.schemas import (
@@ -48,8 +49,9 @@ REPLAYED = "Idempotent-Replayed"
 )
 async def enrol_crop(request: Request, context: Context) -> Response:
     """Enrol one crop. The same `entry_id` and bytes again answer with the entry that is there."""
+    key = idempotency_key(request)
     fields, [upload] = await read_form(request, EnrolFields, context.settings)
-    [outcome] = await enrol(request, context, [Enrolment(upload.content(), fields)])
+    [outcome] = await enrol(request, context, [Enrolment(upload.content(), fields)], key)
     if isinstance(outcome, Exception):
         raise outcome
     body = entry_body(outcome.entry)
@@ -66,11 +68,12 @@ async def enrol_crop(request: Request, context: Context) -> Response:
     openapi_extra=form_body(BatchFields, file_field="files", several=True),
     responses=problems(413, 415, 422, 503, 507),
 )
-async def enrol_batch(request: Request, context: Context) -> BatchBody:
+async def enrol_batch(request: Request, response: Response, context: Context) -> BatchBody:
     """Enrol several crops: `entries` is a JSON list with the fields of each of `files`, in order.
 
     A bad item gets its own problem and spoils no other.
     """
+    key = idempotency_key(request)
     settings = context.settings
     form, uploads = await read_form(
         request, BatchFields, settings, file_field="files", max_files=settings.max_files
@@ -81,7 +84,9 @@ async def enrol_batch(request: Request, context: Context) -> BatchBody:
             zip(uploads, _entries(form.entries, len(uploads)), strict=True)
         )
     ]
-    outcomes = await enrol(request, context, items)
+    outcomes = await enrol(request, context, items, key)
+    if all(isinstance(outcome, Added) and outcome.replayed for outcome in outcomes):
+        response.headers[REPLAYED] = "true"
     return BatchBody(results=[_batch_item(outcome, request) for outcome in outcomes])
 
 
