@@ -19,6 +19,7 @@ from service.fields import (
     parse_fields,
     shown,
 )
+from service.idempotency import idempotency_key
 from service.openapi import form_body, json_body, problems
 from service.problems import problem
 from service.schemas import (
@@ -48,8 +49,9 @@ REPLAYED = "Idempotent-Replayed"
 )
 async def enrol_crop(request: Request, context: Context) -> Response:
     """Enrol one crop. The same `entry_id` and bytes again answer with the entry that is there."""
+    key = idempotency_key(request)
     fields, [upload] = await read_form(request, EnrolFields, context.settings)
-    [outcome] = await enrol(request, context, [Enrolment(upload.content(), fields)])
+    [outcome] = await enrol(request, context, [Enrolment(upload.content(), fields)], key)
     if isinstance(outcome, Exception):
         raise outcome
     body = entry_body(outcome.entry)
@@ -70,6 +72,7 @@ async def enrol_batch(request: Request, context: Context) -> Response:
 
     A bad item gets its own problem and spoils no other.
     """
+    key = idempotency_key(request)
     settings = context.settings
     form, uploads = await read_form(
         request, BatchFields, settings, file_field="files", max_files=settings.max_files
@@ -80,9 +83,12 @@ async def enrol_batch(request: Request, context: Context) -> Response:
             zip(uploads, _entries(form.entries, len(uploads)), strict=True)
         )
     ]
-    outcomes = await enrol(request, context, items)
+    outcomes = await enrol(request, context, items, key)
     results = [_batch_item(outcome, request) for outcome in outcomes]
-    return json_answer(BatchBody(results=results), exclude_unset=True)
+    answer = json_answer(BatchBody(results=results), exclude_unset=True)
+    if all(isinstance(outcome, Added) and outcome.replayed for outcome in outcomes):
+        answer.headers[REPLAYED] = "true"
+    return answer
 
 
 @router.get("/gallery", response_model=PageBody, responses=problems(422, 503))
