@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from gallery_index.person_gallery import PersonGallery
 from service import openapi, problems
+from service.audit.log import AuditLog
 from service.auth import KeyCheck
 from service.batching import CropEncoder
 from service.context import ModelFacts, ServiceContext
@@ -27,8 +28,13 @@ def create_app(
     encoder: CropEncoder,
     gallery: PersonGallery,
     model: ModelFacts | None = None,
+    *,
+    audit: AuditLog | None = None,
 ) -> FastAPI:
-    """Build the application around an encoder and a gallery that the caller opens and closes."""
+    """Build the application around an encoder and a gallery that the caller opens and closes.
+
+    So does `audit`; without it nothing is recorded.
+    """
     embedder = CropEmbedder(encoder, settings)
     searches = SearchPool()
 
@@ -47,7 +53,7 @@ def create_app(
         redirect_slashes=False,  # it would lead to whatever the Host header says
     )
     app.state.context = ServiceContext(
-        settings, encoder, embedder, gallery, model or ModelFacts(), searches
+        settings, encoder, embedder, gallery, model or ModelFacts(), searches, audit=audit
     )
     for routes in (gallery_routes, search, models, status):
         app.include_router(routes.router)

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from gallery_index.person_gallery import PersonGallery
+from service.audit.log import AuditLog
 from service.batching import CropEncoder
 from service.embedding import CropEmbedder
 from service.errors import ClientLeftError
@@ -47,6 +48,7 @@ class ServiceContext:
     model: ModelFacts
     searches: SearchPool
     metrics: Metrics = field(default_factory=Metrics)
+    audit: AuditLog | None = None
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
     )
