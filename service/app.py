@@ -39,7 +39,12 @@ def create_app(
         searches.close()
 
     app = FastAPI(
-        title="mpanet", version=version("mpanet"), lifespan=lifespan, docs_url=None, redoc_url=None
+        title="mpanet",
+        version=version("mpanet"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever the Host header says
     )
     app.state.context = ServiceContext(
         settings, encoder, embedder, gallery, model or ModelFacts(), searches

@@ -56,7 +56,8 @@ class MultipartReader:
             raise MalformedBodyError(f"not a multipart body: {error}") from error
 
     def finish(self) -> list[Part]:
-        """Return the parts in the order they came."""
+        """Return the parts in the order they came; the reader is used up."""
+        del self._parser  # its callbacks are ours: the ring would keep the parts for the collector
         if not self._complete:
             raise MalformedBodyError("the multipart body ends before its closing boundary")
         return self._parts

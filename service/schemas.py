@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from fastapi import Response
 from pydantic import BaseModel, Field
 
 from gallery_index.records import ErasureReceipt, GalleryEntry, Match, Page
@@ -211,6 +212,18 @@ class ReadyBody(BaseModel):
     store: ReadyStore
     index: ReadyIndex
     durability: str
+
+
+def json_answer(
+    body: BaseModel,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    *,
+    exclude_unset: bool = False,
+) -> Response:
+    """Return a body as an answer: written once, and not checked again by the framework."""
+    content = body.__pydantic_serializer__.to_json(body, exclude_unset=exclude_unset)
+    return Response(content, status, headers, media_type="application/json")
 
 
 def crop_url(entry_id: str) -> str:

@@ -4,6 +4,7 @@ Owns the process: sockets, signals, log format. The application itself is `app`.
 """
 
 import asyncio
+import gc
 import logging
 import math
 import os
@@ -12,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
@@ -30,6 +32,8 @@ from service.context import ModelFacts, ServiceContext
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
+GC_THRESHOLD = 10_000
+"""How many containers are made between two collections of the youngest."""
 FINISHING_SHARE = 0.7
 """How much of a stop's time what waits may use; then it is refused, to be answered in time."""
 CLOSING_S = 15.0
@@ -55,6 +59,7 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
     Raises: StartError if the model, the gallery or the port cannot be used.
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    _quiet_libraries()
     sys.setswitchinterval(SWITCH_S)
     _allow_descriptors()
     with ExitStack() as stack:
@@ -72,13 +77,14 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
             ws="none",
             http=bounded(
                 max_connections=settings.max_connections,
-                header_timeout_s=settings.read_timeout_s,
+                timeout_s=settings.read_timeout_s,
             ),
             timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
         )
         watchdog = stack.enter_context(_Watchdog(settings.shutdown_s + CLOSING_S))
         server = _Server(config, _address(listener), on_ready, watchdog)
         stack.enter_context(_quiet_after_signals())
+        _spare_collector()
         server.run(sockets=[listener])
 
 
@@ -134,6 +140,19 @@ class _Watchdog:
     def _end(self) -> None:
         log.critical("the service has not stopped in %g s and is ended", self._timer.interval)
         os._exit(1)
+
+
+def _quiet_libraries() -> None:
+    """Keep out of the log what a hostile file or body makes libraries say, each time anew."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # and out of memory: no text is kept
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+
+
+def _spare_collector() -> None:
+    """Take what was made so far out of garbage collections: 0.2 ms a request."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
 
 
 def _allow_descriptors() -> None:

@@ -4,6 +4,7 @@ Owns what a body may weigh and which content types are read. What the fields mea
 whether a file is an image is decided where it is decoded.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -117,12 +118,12 @@ async def read_json(request: Request) -> object:
 
 def refuse_repeated(request: Request, repeatable: Collection[str]) -> None:
     """Refuse a query string that gives a field twice. Raises: InvalidFieldsError."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    twice = {name for name in names if names.count(name) > 1 and name not in repeatable}
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    twice = {name for name, count in counts.items() if count > 1 and name not in repeatable}
     if twice:
         raise InvalidFieldsError(
             [
-                {"field": name, "expected": "one value", "came": "another one"}
+                {"field": name[:80], "expected": "one value", "came": "another one"}
                 for name in sorted(twice)
             ]
         )
@@ -179,6 +180,9 @@ def _values(
 
 async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     """Yield the body; refuse it by its announced length, or as soon as it grows too long."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedContentError(f"expected a body without encoding, came {shown(encoding)}")
     announced = request.headers.get("content-length", "")
     size = int(announced) if announced.isdecimal() else 0
     if size > max_bytes:
