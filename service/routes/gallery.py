@@ -20,6 +20,7 @@ from service.fields import (
     parse_fields,
     shown,
 )
+from service.idempotency import idempotency_key
 from service.openapi import form_body, json_body, problems
 from service.problems import problem
 from service.schemas import (
@@ -49,9 +50,10 @@ REPLAYED = "Idempotent-Replayed"
 )
 async def enrol_crop(request: Request, context: Context) -> Response:
     """Enrol one crop. The same `entry_id` and bytes again answer with the entry that is there."""
+    key = idempotency_key(request)
     fields, [upload] = await read_form(request, EnrolFields, context.settings)
     trail_of(request).sent(fields, [upload])
-    [outcome] = await enrol(request, context, [Enrolment(upload.content(), fields)])
+    [outcome] = await enrol(request, context, [Enrolment(upload.content(), fields)], key)
     trail_of(request).enrolled([outcome])
     if isinstance(outcome, Exception):
         raise outcome
@@ -73,6 +75,7 @@ async def enrol_batch(request: Request, context: Context) -> Response:
 
     A bad item gets its own problem and spoils no other.
     """
+    key = idempotency_key(request)
     settings = context.settings
     form, uploads = await read_form(
         request, BatchFields, settings, file_field="files", max_files=settings.max_files
@@ -84,10 +87,13 @@ async def enrol_batch(request: Request, context: Context) -> Response:
         )
     ]
     trail_of(request).sent_batch(items)
-    outcomes = await enrol(request, context, items)
+    outcomes = await enrol(request, context, items, key)
     trail_of(request).enrolled(outcomes)
     results = [_batch_item(outcome, request) for outcome in outcomes]
-    return json_answer(BatchBody(results=results), exclude_unset=True)
+    answer = json_answer(BatchBody(results=results), exclude_unset=True)
+    if all(isinstance(outcome, Added) and outcome.replayed for outcome in outcomes):
+        answer.headers[REPLAYED] = "true"
+    return answer
 
 
 @router.get("/gallery", response_model=PageBody, responses=problems(422, 503, 507))
