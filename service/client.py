@@ -41,7 +41,7 @@ class ServiceClient:
         *,
         timeout_s: float = 60.0,
         transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """Without a key only a service that asks for none will answer."""
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
