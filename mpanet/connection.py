@@ -33,7 +33,10 @@ def connect(
     if not url.startswith(("http://", "https://")):
         raise CommandError(f"--url: expected an address with http:// or https://, came {url!r}")
     keys = args.api_key or os.environ.get("MPANET_API_KEY") or ""
-    return ServiceClient(url, keys.split(",")[0].strip() or None, sleep=sleep)
+    try:
+        return ServiceClient(url, keys.split(",")[0].strip() or None, sleep=sleep)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def failure(error: "ServiceError") -> CommandError:

@@ -4,7 +4,6 @@ Owns the process: sockets, signals, log format. The application itself is `app`.
 """
 
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -26,14 +25,16 @@ from gallery_index.person_gallery import PersonGallery
 from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
+from service import logging_format
 from service.app import create_app
+from service.audit.log import AuditLog
 from service.connections import bounded
 from service.context import ModelFacts, ServiceContext
+from service.errors import AuditUnavailableError
+from service.memory import give_memory_back, spare_collector
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
-GC_THRESHOLD = 10_000
-"""How many containers are made between two collections of the youngest."""
 FINISHING_SHARE = 0.7
 """How much of a stop's time what waits may use; then it is refused, to be answered in time."""
 CLOSING_S = 15.0
@@ -41,8 +42,6 @@ CLOSING_S = 15.0
 SWITCH_S = 5e-4
 """How long a thread keeps the interpreter from others that wait. A search gives it away at each
 read: with Python's 5 ms eight searches at once were slower than one (107 against 139 a second)."""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-
 
 log = logging.getLogger(__name__)
 
@@ -58,19 +57,22 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
 
     Raises: StartError if the model, the gallery or the port cannot be used.
     """
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging_format.configure(settings.log_format)
     _quiet_libraries()
+    give_memory_back()
     sys.setswitchinterval(SWITCH_S)
     _allow_descriptors()
     with ExitStack() as stack:
         listener = stack.enter_context(closing(_bind(settings)))
         encoder = stack.enter_context(_open_encoder(settings))
+        closed_last = stack.enter_context(ExitStack())
         gallery = stack.enter_context(closing(_open_gallery(settings, encoder)))
+        audit = closed_last.enter_context(closing(_open_audit(settings)))
         manifest = encoder.artifact.manifest
         facts = ModelFacts(metrics=manifest.metrics, calibration=manifest.calibration)
         _listen(listener)
         config = uvicorn.Config(
-            create_app(settings, encoder, gallery, facts),
+            create_app(settings, encoder, gallery, facts, audit=audit),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -84,7 +86,7 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
         watchdog = stack.enter_context(_Watchdog(settings.shutdown_s + CLOSING_S))
         server = _Server(config, _address(listener), on_ready, watchdog)
         stack.enter_context(_quiet_after_signals())
-        _spare_collector()
+        spare_collector()
         server.run(sockets=[listener])
 
 
@@ -148,13 +150,6 @@ def _quiet_libraries() -> None:
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
-def _spare_collector() -> None:
-    """Take what was made so far out of garbage collections: 0.2 ms a request."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
-
-
 def _allow_descriptors() -> None:
     """Take as many descriptors as the system gives: each connection is one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -215,6 +210,13 @@ def _open_gallery(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
         raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"cannot use the data directory {settings.data}: {error}") from error
+
+
+def _open_audit(settings: ServiceSettings) -> AuditLog:
+    try:
+        return AuditLog.open(settings.data / "audit", keep_days=settings.audit_days)
+    except (AuditUnavailableError, GalleryError) as error:
+        raise StartError(str(error)) from error
 
 
 def _open_shared(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
