@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from model.errors import ImageTooLargeError, UndecodableImageError, UnsupportedImageError
 from model.image_formats import (
     PLUGINS,
+    endless,
     format_of,
     open_image,
     pixels_before_opening,
@@ -99,6 +100,8 @@ def read_image(data: bytes, limits: ImageLimits | None = None) -> Image.Image:
         expected = ", ".join(PLUGINS)
         raise UnsupportedImageError(f"not an image that is read here: expected one of {expected}")
     _refuse_pixels(pixels_before_opening(data, name), limits)
+    if (reason := endless(data, name)) is not None:
+        raise UndecodableImageError(f"cannot decode the {name} image: {reason}")
     try:
         with open_image(data, name) as image:
             _check_size(image, limits)

@@ -27,13 +27,13 @@ class Admission:
         max_crops: int,
         max_bytes: int,
         deadline_s: Mapping[Kind, float],
-        expected_wait_s: Callable[[Kind, int], float],
+        seconds_per_crop: Callable[[], float],
     ) -> None:
-        """`expected_wait_s` says how long so many crops of a kind would take from now."""
+        """`seconds_per_crop` says what each crop under way costs, as far as it is known."""
         self._max_crops = max_crops
         self._max_bytes = max_bytes
         self._deadline_s = deadline_s
-        self._expected_wait_s = expected_wait_s
+        self._seconds_per_crop = seconds_per_crop
         self._crops: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self._bytes = 0
         self.stopping = False
@@ -43,14 +43,15 @@ class Admission:
         """Let so many crops in. Raises: QueueFullError, ShuttingDownError."""
         self.check_open()
         under_way = self._crops[kind]
-        wait_s = self._expected_wait_s(kind, crops)
+        ahead = under_way if kind == "query" else self.crops  # queries go first
+        wait_s = (ahead + crops) * self._seconds_per_crop()
         if under_way + crops > self._max_crops:
             raise QueueFullError(
                 f"{under_way} crops are under way, {crops} more are too many:"
                 f" at most {self._max_crops} are taken at once",
                 retry_after_s=min(wait_s, MAX_RETRY_AFTER_S),
             )
-        if under_way and wait_s > DEADLINE_SHARE * self._deadline_s[kind]:
+        if ahead and wait_s > DEADLINE_SHARE * self._deadline_s[kind]:
             raise QueueFullError(
                 f"the answer would take {wait_s:.1f} s; expected at most"
                 f" {DEADLINE_SHARE:.0%} of {self._deadline_s[kind]:g} s",

@@ -15,7 +15,9 @@ from service.context import ModelFacts, ServiceContext
 from service.edge import Edge
 from service.embedding import CropEmbedder
 from service.gate import Gate
+from service.metrics import Metrics
 from service.roles import check_role
+from service.route_templates import RouteTemplates
 from service.routes import gallery as gallery_routes
 from service.routes import models, search, status
 from service.search_pool import SearchPool
@@ -31,7 +33,8 @@ def create_app(
     model: ModelFacts | None = None,
 ) -> FastAPI:
     """Build the application around an encoder and a gallery that the caller opens and closes."""
-    embedder = CropEmbedder(encoder, settings)
+    metrics = Metrics()
+    embedder = CropEmbedder(encoder, settings, metrics)
     searches = SearchPool()
 
     @asynccontextmanager
@@ -46,13 +49,15 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever the Host header says
         dependencies=[Depends(check_role)],
     )
     app.state.context = ServiceContext(
-        settings, encoder, embedder, gallery, model or ModelFacts(), searches
+        settings, encoder, embedder, gallery, model or ModelFacts(), searches, metrics
     )
-    for routes in (gallery_routes, search, models, status):
-        app.include_router(routes.router)
+    routers = [routes.router for routes in (gallery_routes, search, models, status)]
+    for router in routers:
+        app.include_router(router)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(
@@ -67,6 +72,7 @@ def create_app(
         rate_limit=settings.rate_limit,
         insecure=settings.insecure,
     )
-    app.add_middleware(Edge)
+    every_route = [*app.routes, *(route for router in routers for route in router.routes)]
+    app.add_middleware(Edge, metrics=metrics.requests, templates=RouteTemplates(every_route))
     app.add_middleware(SecurityHeaders)
     return app

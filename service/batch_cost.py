@@ -7,7 +7,7 @@ DECAY = 0.95
 EFFICIENCY = 0.8
 """The share of the encoder's full speed that a batch must reach, whatever it takes."""
 
-ONE_SIZE = 0.05
+ONE_SIZE = 0.01
 """A variance of sizes below this tells nothing of what another size would cost."""
 
 

@@ -85,12 +85,11 @@ class EngineObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is in the engine: waiting crops by kind, those in the encoder, and a crop's cost."""
+    """What is in the engine: waiting crops by kind, and those in the encoder."""
 
     queries: int
     enrolments: int
     encoding: int
-    seconds_per_crop: float
 
 
 class CropEngine:
@@ -113,6 +112,8 @@ class CropEngine:
     ) -> None:
         """Start no thread yet; the first crop does.
 
+        `seconds_per_crop` is what a crop of many costs; 0 while nothing is known.
+
         A batch should take `max_batch_s` at most: so long a query may wait for one of enrolments.
         """
         self._encoder = encoder
@@ -132,6 +133,7 @@ class CropEngine:
         self._busy_since: float | None = None
         self._failures = 0
         self._query_batches = 0
+        self.seconds_per_crop = 0.0
         self._closed = False
 
     def submit(self, jobs: Iterable[CropJob]) -> None:
@@ -182,20 +184,7 @@ class CropEngine:
         """Return what is in the engine."""
         with self._lock:
             waiting = {kind: self._waiting(kind) for kind in KINDS}
-            return Backlog(
-                waiting["query"],
-                waiting["enroll"],
-                len(self._encoding),
-                self._cost.per_crop_s(self._cost.best_size(self._max_batch)),
-            )
-
-    def expected_wait_s(self, kind: Kind, crops: int) -> float:
-        """Return how long so many crops more of a kind would take, with all that goes before."""
-        backlog = self.backlog()
-        ahead = backlog.queries + backlog.encoding + crops
-        if kind == "enroll":
-            ahead += backlog.enrolments
-        return ahead * backlog.seconds_per_crop
+            return Backlog(waiting["query"], waiting["enroll"], len(self._encoding))
 
     def _waiting(self, kind: Kind) -> int:
         return self._uploads.count(kind) + self._decoding[kind] + self._ready.count(kind)
@@ -325,6 +314,8 @@ class CropEngine:
         self._busy_since = time.monotonic()
         with self._lock:
             self._cost.observe(len(batch), seconds)
+            size = self._cost.best_size(self._max_batch)
+            self.seconds_per_crop = self._cost.per_crop_s(size)
         for job, embedding in zip(batch, embeddings, strict=True):
             job.embedded(embedding, began, seconds * 1000)
         if self._observer is not None:

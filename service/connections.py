@@ -1,25 +1,42 @@
-"""Connections below the application: how many there may be, how slowly one may ask.
+"""Connections below the application: how many, how slow, how long a head.
 
-uvicorn's protocol with two bounds more, and with its own refusals as problem documents.
+uvicorn's protocol with bounds on what a client may hold, and with its own refusals as problem
+documents. Nothing here knows a key: whoever reaches the port gets so far.
 """
 
 import asyncio
 import json
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.problems import MALFORMED_REQUEST, MEDIA_TYPE, TOO_MANY_CONNECTIONS, Kind, document
+from service.problems import (
+    HEAD_TOO_LONG,
+    MALFORMED_REQUEST,
+    MEDIA_TYPE,
+    SLOW_REQUEST,
+    TOO_MANY_CONNECTIONS,
+    Kind,
+    document,
+)
 from service.security_headers import LINES
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+DRAIN_S: Final = 5.0
+"""How long the rest of a body may come after its answer, so that the client reads the answer."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. `bounded` gives the class its bounds."""
 
     max_connections: int
-    header_timeout_s: float
-    _header_timer: asyncio.TimerHandle | None = None
+    timeout_s: float
+    _timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+    _in_head = True
+    _head_bytes = 0
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or answer that there are too many."""
@@ -29,54 +46,110 @@ class BoundedProtocol(HttpToolsProtocol):
                 TOO_MANY_CONNECTIONS, f"at most {self.max_connections} connections at once"
             )
         else:
-            self._await_headers()
+            self._end_after(self.timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._headers_came()
+        self._go_on()
+        self._cancel_write_timer()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, a head only up to its bound."""
+        if self._refused:
+            return
+        super().data_received(data)
+        if self._in_head and not self._refused:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(HEAD_TOO_LONG, f"at most {MAX_HEAD_BYTES:,} bytes of headers are read")
 
     def on_message_begin(self) -> None:
         """A request begins: its headers are to come in time."""
         super().on_message_begin()
-        self._await_headers()
+        self._in_head, self._head_bytes = True, 0
+        self._end_after(self.timeout_s)
 
     def on_headers_complete(self) -> None:
-        """The headers are here."""
-        self._headers_came()
-        super().on_headers_complete()
+        """The headers are here; the body's time is the application's business."""
+        self._in_head = False
+        self._go_on()
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            self._refuse(MALFORMED_REQUEST, "expected one Host header, came several")
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is here as a whole."""
+        if not self._refused:
+            self._go_on()
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is out; the rest of a body that it did not wait for has little time left."""
+        super().on_response_complete()
+        if self.cycle.more_body:
+            self._end_after(DRAIN_S)
+
+    def pause_writing(self) -> None:
+        """The client does not read: it has so long to take a piece, or is cut off."""
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self.timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._cancel_write_timer()
+        super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP."""
         self._refuse(MALFORMED_REQUEST, msg)
 
-    def _await_headers(self) -> None:
-        self._headers_came()
-        self._header_timer = self.loop.call_later(self.header_timeout_s, self.transport.close)
+    def _end_after(self, timeout_s: float) -> None:
+        self._go_on()
+        self._timer = self.loop.call_later(timeout_s, self._end)
 
-    def _headers_came(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+    def _go_on(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self) -> None:
+        if self._in_head and self._head_bytes:
+            self._refuse(SLOW_REQUEST, f"the headers had not arrived after {self.timeout_s:g} s")
+        else:
+            self.transport.close()
+
+    def _cancel_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _refuse(self, kind: Kind, detail: str) -> None:
-        body = json.dumps(document(kind, detail, uuid.uuid4().hex)).encode()
-        retry = b"retry-after: 1\r\n" if kind.status == 503 else b""
-        self.transport.write(
-            STATUS_LINE[kind.status]
-            + b"content-type: %s\r\ncontent-length: %d\r\n" % (MEDIA_TYPE.encode(), len(body))
-            + retry
-            + LINES
-            + b"connection: close\r\n\r\n"
-            + body
-        )
+        self._refused = True
+        request_id = uuid.uuid4().hex
+        body = json.dumps(document(kind, detail, request_id)).encode()
+        lines = [
+            f"content-type: {MEDIA_TYPE}",
+            f"content-length: {len(body)}",
+            f"x-request-id: {request_id}",
+            *(["retry-after: 1"] if kind.status == 503 else []),
+            "connection: close",
+        ]
+        head = "".join(f"{line}\r\n" for line in lines).encode()
+        self.transport.write(STATUS_LINE[kind.status] + head + LINES + b"\r\n" + body)
         self.transport.close()
 
 
-def bounded(*, max_connections: int, header_timeout_s: float) -> type[BoundedProtocol]:
-    """Return the protocol with its bounds; the rest of its class is uvicorn's to construct."""
-    bounds: dict[str, Any] = {
-        "max_connections": max_connections,
-        "header_timeout_s": header_timeout_s,
-    }
+def bounded(*, max_connections: int, timeout_s: float) -> type[BoundedProtocol]:
+    """Return the protocol with its bounds; the rest of its class is uvicorn's to construct.
+
+    `timeout_s`: within this a head must have come, and a piece of an answer must be taken.
+    """
+    bounds: dict[str, Any] = {"max_connections": max_connections, "timeout_s": timeout_s}
     return type("ServiceProtocol", (BoundedProtocol,), bounds)

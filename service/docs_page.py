@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from service.problems import INTERNAL, KINDS
+from service.problems import INTERNAL, KINDS, OF_CONNECTIONS
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
@@ -73,7 +73,9 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 
 def _codes() -> str:
-    kinds = sorted({*KINDS.values(), INTERNAL}, key=lambda kind: (kind.status, kind.code))
+    kinds = sorted(
+        {*KINDS.values(), *OF_CONNECTIONS, INTERNAL}, key=lambda kind: (kind.status, kind.code)
+    )
     rows = "".join(
         f'<tr id="{kind.code}"><td>{kind.status}<td><code>{kind.code}</code><td>{kind.title}'
         for kind in kinds

@@ -61,7 +61,7 @@ class CropEmbedder:
             max_crops=settings.max_queue,
             max_bytes=settings.max_bytes_in_flight,
             deadline_s=self._deadline_s,
-            expected_wait_s=self._engine.expected_wait_s,
+            seconds_per_crop=lambda: self._engine.seconds_per_crop,
         )
 
     async def embed(self, uploads: Sequence[bytes], *, kind: Kind) -> list[Outcome]:
@@ -109,7 +109,7 @@ class CropEmbedder:
             backlog.encoding,
             self.admission.crops,
             self.admission.bytes,
-            backlog.seconds_per_crop,
+            self._engine.seconds_per_crop,
         )
 
     def refuse_waiting(self) -> None:

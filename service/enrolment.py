@@ -8,6 +8,7 @@ from fastapi import Request
 from gallery_index.errors import EntryConflictError, GalleryError
 from gallery_index.records import Added, NewEntry
 from model.errors import ImageError
+from service import stages
 from service.context import ServiceContext, in_thread, unless_client_leaves, written
 from service.crop_jobs import EmbeddedCrop
 from service.errors import RequestError
@@ -50,7 +51,9 @@ async def enrol(
                 entries[index] = _new_entry(item, result)
             else:
                 outcomes[index] = result
-        added = await written(context, context.gallery.add, list(entries.values()))
+        stages.note(request, stages.of_crops([r for r in embedded if isinstance(r, EmbeddedCrop)]))
+        with stages.timed(request, "store"):
+            added = await written(context, context.gallery.add, list(entries.values()))
         outcomes.update(zip(entries, added, strict=True))
     context.metrics.count_enrolments(outcomes.values())
     return [outcomes[index] for index in range(len(items))]

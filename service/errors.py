@@ -29,6 +29,9 @@ RequestError
 from collections.abc import Sequence
 from typing import TypedDict
 
+MAX_FIELD_ERRORS = 20
+"""How many wrong fields are named: an answer is not many times as long as its request."""
+
 
 class FieldError(TypedDict):
     """One field that cannot be used: its name, what was expected and what came."""
@@ -46,13 +49,13 @@ class InvalidFieldsError(RequestError):
     """Fields are missing, unknown or ill-typed."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__(
-            "; ".join(
-                f"{error['field']}: expected {error['expected']}, came {error['came']}"
-                for error in errors
-            )
-        )
-        self.errors = list(errors)
+        self.errors = list(errors[:MAX_FIELD_ERRORS])
+        more = len(errors) - len(self.errors)
+        lines = [
+            f"{error['field']}: expected {error['expected']}, came {error['came']}"
+            for error in self.errors
+        ]
+        super().__init__("; ".join([*lines, f"and {more} more"] if more else lines))
 
 
 class MalformedBodyError(RequestError):

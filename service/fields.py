@@ -314,7 +314,7 @@ def field_error(
     detail: ErrorDetails, location: Sequence[int | str], allowed: Iterable[str]
 ) -> FieldError:
     """Say what is wrong with one field in our own words; `location` leads to it."""
-    field = ".".join(str(part) for part in location) or "body"
+    field = ".".join(str(part) for part in location)[:MAX_NAME_LENGTH] or "body"
     came = shown(detail["input"])
     if detail["type"] == "missing":
         return {"field": field, "expected": "a value, it is required", "came": "nothing"}

@@ -61,6 +61,10 @@ class MultipartReader:
             raise MalformedBodyError("the multipart body ends before its closing boundary")
         return self._parts
 
+    def close(self) -> None:
+        """Let go of the parser: with its callbacks it is a ring that would keep the parts."""
+        del self._parser
+
     def _begin(self) -> None:
         if len(self._parts) == MAX_PARTS:
             raise MalformedBodyError(f"more than {MAX_PARTS} parts in one multipart body")

@@ -14,11 +14,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from gallery_index import errors as gallery
 from model import errors as model
 from service import errors as service
-from service.fields import field_error
+from service.fields import field_error, shown
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1.0
@@ -35,16 +36,21 @@ class Kind:
 
 INTERNAL: Final = Kind(500, "internal_error", "The service broke down")
 MALFORMED_REQUEST: Final = Kind(400, "malformed_request", "Not an HTTP request")
+SLOW_REQUEST: Final = Kind(408, "slow_request", "The request did not arrive in time")
+HEAD_TOO_LONG: Final = Kind(431, "head_too_long", "Too many bytes of headers")
 TOO_MANY_CONNECTIONS: Final = Kind(503, "too_many_connections", "Too many connections")
 TOO_MANY_BYTES: Final = Kind(413, "too_many_bytes", "Too many bytes")
 INVALID_FIELDS: Final = Kind(422, "invalid_fields", "A field cannot be used")
+
+OF_CONNECTIONS: Final = (MALFORMED_REQUEST, SLOW_REQUEST, HEAD_TOO_LONG, TOO_MANY_CONNECTIONS)
+"""What a connection is answered before there is a request."""
 
 KINDS: Final[Mapping[type[Exception], Kind]] = {
     service.KeyRequiredError: Kind(401, "key_required", "An API key is needed"),
     service.KeyUnknownError: Kind(401, "key_unknown", "The API key is not known"),
     service.RoleRequiredError: Kind(403, "role_required", "The API key may not do this"),
     service.CrossOriginError: Kind(403, "cross_origin", "From a page of another site"),
-    service.SlowRequestError: Kind(408, "slow_request", "The request did not arrive in time"),
+    service.SlowRequestError: SLOW_REQUEST,
     service.RateLimitedError: Kind(429, "rate_limited", "Too many requests"),
     gallery.EntryNotFoundError: Kind(404, "entry_not_found", "No such entry"),
     gallery.PersonNotFoundError: Kind(404, "person_not_found", "No such person"),
@@ -97,18 +103,23 @@ def problem(error: Exception, request_id: str) -> dict[str, Any]:
     detail = str(error)
     if kind is INTERNAL:
         detail = f"nothing is wrong with the request; the log has more under {request_id}"
-    shown = document(kind, detail, request_id)
+    body = document(kind, detail, request_id)
     if isinstance(error, service.InvalidFieldsError):
-        shown["errors"] = error.errors
+        body["errors"] = error.errors
     if isinstance(error, service.NotReadyError):
-        shown["reasons"] = error.reasons
-    return shown
+        body["reasons"] = error.reasons
+    return body
 
 
-def response_to(error: Exception, request_id: str) -> JSONResponse:
-    """Return the answer to an error, with the headers that its status asks for."""
-    shown = problem(error, request_id)
-    status = shown["status"]
+def response_to(error: Exception, request_id: str) -> "ProblemResponse":
+    """Return the answer to an error, with the headers that its status asks for.
+
+    The error has come to its end: its traceback is dropped, for a frame that holds the error makes
+    a ring, and the uploads in it would wait for the garbage collector.
+    """
+    error.__traceback__ = None
+    body = problem(error, request_id)
+    status = body["status"]
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="mpanet"'
@@ -117,7 +128,24 @@ def response_to(error: Exception, request_id: str) -> JSONResponse:
         headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
     if status == HTTPStatus.REQUEST_TIMEOUT:
         headers["Connection"] = "close"  # the rest of the body may still be to come
-    return JSONResponse(shown, status, headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(body, status, headers)
+
+
+class ProblemResponse(JSONResponse):
+    """A problem document; leaves its code in the state of the request, for metrics and the log."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self, body: dict[str, Any], status: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(body, status, headers)
+        self._code = body["code"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        scope.setdefault("state", {})["problem_code"] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
@@ -153,9 +181,9 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     kind = Kind(status, status.name.lower(), status.phrase)
-    detail = f"{request.method} {request.url.path} is not a call of this service"
-    shown = document(kind, detail, request.state.request_id)
-    return JSONResponse(shown, status, error.headers, media_type=MEDIA_TYPE)
+    detail = f"{request.method} {shown(request.url.path)} is not a call of this service"
+    body = document(kind, detail, request.state.request_id)
+    return ProblemResponse(body, status, error.headers)
 
 
 def document(kind: Kind, detail: str, request_id: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from fastapi import Response
 from pydantic import BaseModel, Field
 
 from gallery_index.records import ErasureReceipt, GalleryEntry, Match, Page
@@ -203,6 +204,14 @@ class ReadyIndex(BaseModel):
     recall_target: float = Field(description="The recall below which the index is built anew.")
 
 
+class ReadyCheck(BaseModel):
+    """What one part says of itself."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
 class ReadyBody(BaseModel):
     """Every part works; `durability` says what a reply of 201 survives."""
 
@@ -211,6 +220,19 @@ class ReadyBody(BaseModel):
     store: ReadyStore
     index: ReadyIndex
     durability: str
+    checks: list[ReadyCheck] = Field(description="Every part; one that is not ok makes it 503.")
+
+
+def json_answer(
+    body: BaseModel,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    *,
+    exclude_unset: bool = False,
+) -> Response:
+    """Return a body as an answer: written once, and not checked again by the framework."""
+    content = body.__pydantic_serializer__.to_json(body, exclude_unset=exclude_unset)
+    return Response(content, status, headers, media_type="application/json")
 
 
 def crop_url(entry_id: str) -> str:

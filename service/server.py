@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
@@ -24,9 +25,11 @@ from gallery_index.person_gallery import PersonGallery
 from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
+from service import logging_format
 from service.app import create_app
 from service.connections import bounded
 from service.context import ModelFacts, ServiceContext
+from service.memory import give_memory_back, spare_collector
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
@@ -37,8 +40,6 @@ CLOSING_S = 15.0
 SWITCH_S = 5e-4
 """How long a thread keeps the interpreter from others that wait. A search gives it away at each
 read: with Python's 5 ms eight searches at once were slower than one (107 against 139 a second)."""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,9 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
 
     Raises: StartError if the model, the gallery or the port cannot be used.
     """
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging_format.configure(settings.log_format)
+    _quiet_libraries()
+    give_memory_back()
     sys.setswitchinterval(SWITCH_S)
     _allow_descriptors()
     with ExitStack() as stack:
@@ -72,13 +75,14 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
             ws="none",
             http=bounded(
                 max_connections=settings.max_connections,
-                header_timeout_s=settings.read_timeout_s,
+                timeout_s=settings.read_timeout_s,
             ),
             timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
         )
         watchdog = stack.enter_context(_Watchdog(settings.shutdown_s + CLOSING_S))
         server = _Server(config, _address(listener), on_ready, watchdog)
         stack.enter_context(_quiet_after_signals())
+        spare_collector()
         server.run(sockets=[listener])
 
 
@@ -134,6 +138,12 @@ class _Watchdog:
     def _end(self) -> None:
         log.critical("the service has not stopped in %g s and is ended", self._timer.interval)
         os._exit(1)
+
+
+def _quiet_libraries() -> None:
+    """Keep out of the log what a hostile file or body makes libraries say, each time anew."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # and out of memory: no text is kept
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def _allow_descriptors() -> None:

@@ -4,7 +4,9 @@ Owns what a body may weigh and which content types are read. What the fields mea
 whether a file is an image is decided where it is decoded.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,6 +28,7 @@ from service.errors import (
 from service.fields import FieldsT, parse_fields, shown
 from service.multipart import MultipartReader, Part
 from service.settings import ServiceSettings
+from service.stages import timed
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_OVERHEAD_BYTES = 64 * 1024
@@ -84,7 +87,8 @@ async def read_form(
     _refuse_query(request)
     room = max_files * settings.max_upload_bytes + MAX_OVERHEAD_BYTES
     max_bytes = min(room + MAX_TEXT_BYTES, settings.max_request_bytes)
-    parts = await _read_parts(request, max_bytes, settings.max_upload_bytes)
+    with timed(request, "read"):
+        parts = await _read_parts(request, max_bytes, settings.max_upload_bytes)
     errors: list[FieldError] = []
     files = [part for part in parts if part.name == file_field]
     texts = [part for part in parts if part.name != file_field]
@@ -117,12 +121,12 @@ async def read_json(request: Request) -> object:
 
 def refuse_repeated(request: Request, repeatable: Collection[str]) -> None:
     """Refuse a query string that gives a field twice. Raises: InvalidFieldsError."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    twice = {name for name in names if names.count(name) > 1 and name not in repeatable}
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    twice = {name for name, count in counts.items() if count > 1 and name not in repeatable}
     if twice:
         raise InvalidFieldsError(
             [
-                {"field": name, "expected": "one value", "came": "another one"}
+                {"field": name[:80], "expected": "one value", "came": "another one"}
                 for name in sorted(twice)
             ]
         )
@@ -140,10 +144,10 @@ async def _read_parts(request: Request, max_bytes: int, max_file_bytes: int) -> 
     content_type, options = _content_type(request)
     if content_type == MULTIPART:
         limit = max(max_file_bytes, MAX_TEXT_BYTES)
-        reader = MultipartReader(options.get(b"boundary", b""), max_bytes=limit)
-        async for chunk in _chunks(request, max_bytes):
-            reader.feed(chunk)
-        return reader.finish()
+        with closing(MultipartReader(options.get(b"boundary", b""), max_bytes=limit)) as reader:
+            async for chunk in _chunks(request, max_bytes):
+                reader.feed(chunk)
+            return reader.finish()
     body = bytearray()
     async for chunk in _chunks(request, MAX_TEXT_BYTES):
         body += chunk
@@ -179,6 +183,9 @@ def _values(
 
 async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     """Yield the body; refuse it by its announced length, or as soon as it grows too long."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedContentError(f"expected a body without encoding, came {shown(encoding)}")
     announced = request.headers.get("content-length", "")
     size = int(announced) if announced.isdecimal() else 0
     if size > max_bytes:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from gallery_index.records import Added, EntryChanges
 from service.context import Context, in_thread, written
@@ -29,6 +28,7 @@ from service.schemas import (
     PageBody,
     ReceiptBody,
     entry_body,
+    json_answer,
     page_body,
     receipt_body,
 )
@@ -56,17 +56,16 @@ async def enrol_crop(request: Request, context: Context) -> Response:
     headers = {"Location": f"/gallery/{body.entry_id}"}
     if outcome.replayed:
         headers[REPLAYED] = "true"
-    return JSONResponse(body.model_dump(mode="json"), 201, headers)
+    return json_answer(body, 201, headers)
 
 
 @router.post(
     "/gallery/batch",
     response_model=BatchBody,
-    response_model_exclude_unset=True,
     openapi_extra=form_body(BatchFields, file_field="files", several=True),
     responses=problems(413, 415, 422, 503, 507),
 )
-async def enrol_batch(request: Request, context: Context) -> BatchBody:
+async def enrol_batch(request: Request, context: Context) -> Response:
     """Enrol several crops: `entries` is a JSON list with the fields of each of `files`, in order.
 
     A bad item gets its own problem and spoils no other.
@@ -82,7 +81,8 @@ async def enrol_batch(request: Request, context: Context) -> BatchBody:
         )
     ]
     outcomes = await enrol(request, context, items)
-    return BatchBody(results=[_batch_item(outcome, request) for outcome in outcomes])
+    results = [_batch_item(outcome, request) for outcome in outcomes]
+    return json_answer(BatchBody(results=results), exclude_unset=True)
 
 
 @router.get("/gallery", response_model=PageBody, responses=problems(422, 503))

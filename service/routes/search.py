@@ -6,16 +6,25 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from model.config import MPANetConfig
+from service import stages
 from service.context import Context, ServiceContext, unless_client_leaves
 from service.crop_jobs import EmbeddedCrop
 from service.errors import NotAvailableYetError
 from service.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
 from service.openapi import form_body, problems
-from service.schemas import CompareBody, EmbedBody, PatternPart, QueryBody, Timings, match_body
+from service.schemas import (
+    CompareBody,
+    EmbedBody,
+    PatternPart,
+    QueryBody,
+    Timings,
+    json_answer,
+    match_body,
+)
 from service.searching import Found, find
 from service.uploads import Upload, read_form
 
@@ -28,7 +37,7 @@ router = APIRouter(tags=["search"])
     openapi_extra=form_body(QueryFields, several=True),
     responses=problems(413, 415, 422, 503),
 )
-async def query(request: Request, context: Context) -> QueryBody:
+async def query(request: Request, context: Context) -> Response:
     """Find the entries most like a person, shown by one crop or several of the same person."""
     settings = context.settings
     fields, uploads = await read_form(
@@ -41,13 +50,16 @@ async def query(request: Request, context: Context) -> QueryBody:
     search = functools.partial(find, context.gallery, direction, fields)
     found = await context.searches.run(search, deadline)
     timings = _timings(crops, found)
-    context.metrics.count_query(timings, reranked=fields.rerank)
-    return QueryBody(
-        query_id=uuid.uuid4().hex,
-        model_id=context.encoder.model_id,
-        gallery_size=found.gallery_size,
-        timings_ms=timings,
-        matches=[match_body(rank, match) for rank, match in enumerate(found.matches, start=1)],
+    stages.note(request, timings.model_dump(exclude=None if fields.rerank else {"rerank"}))
+    context.metrics.count_query()
+    return json_answer(
+        QueryBody(
+            query_id=uuid.uuid4().hex,
+            model_id=context.encoder.model_id,
+            gallery_size=found.gallery_size,
+            timings_ms=timings,
+            matches=[match_body(rank, match) for rank, match in enumerate(found.matches, start=1)],
+        )
     )
 
 
@@ -57,14 +69,16 @@ async def query(request: Request, context: Context) -> QueryBody:
     openapi_extra=form_body(EmbedFields, several=False),
     responses=problems(413, 415, 422, 503),
 )
-async def embed(request: Request, context: Context) -> EmbedBody:
+async def embed(request: Request, context: Context) -> Response:
     """Return the embedding of one crop; nothing is stored."""
     _, uploads = await read_form(request, EmbedFields, context.settings)
     [crop] = await _embed(request, context, uploads)
-    return EmbedBody(
-        model_id=context.encoder.model_id,
-        embedding=crop.embedding.tolist(),
-        dimension=len(crop.embedding),
+    return json_answer(
+        EmbedBody(
+            model_id=context.encoder.model_id,
+            embedding=crop.embedding.tolist(),
+            dimension=len(crop.embedding),
+        )
     )
 
 
@@ -105,6 +119,7 @@ async def _embed(
         if not isinstance(result, EmbeddedCrop):
             raise result
         crops.append(result)
+    stages.note(request, stages.of_crops(crops))
     return crops
 
 

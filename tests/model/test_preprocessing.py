@@ -398,3 +398,37 @@ def test_thousands_of_mutated_files_raise_nothing_but_image_errors() -> None:
                 refused += 1
     assert read > 100
     assert refused > 1000
+
+
+def progressive(repeats: int) -> bytes:
+    """A progressive JPEG whose last scan comes so many times."""
+    buffer = io.BytesIO()
+    Image.new("L", (64, 64)).save(buffer, "JPEG", progressive=True)
+    head, *scans = buffer.getvalue().split(b"\xff\xda")
+    first = head + b"".join(b"\xff\xda" + scan for scan in scans[:-1])
+    return first + (b"\xff\xda" + scans[-1][:-2]) * repeats + b"\xff\xd9"
+
+
+def test_a_progressive_jpeg_is_read_but_not_one_of_scans_without_end() -> None:
+    assert read_image(progressive(1)).size == (64, 64)
+    with pytest.raises(UndecodableImageError, match="scans; at most 100"):
+        read_image(progressive(101))
+
+
+def test_a_jpeg_of_segments_without_end_is_refused() -> None:
+    plain = progressive(1)
+    segments = b"\xff\xe5\0\x02" * 70_000
+    with pytest.raises(UndecodableImageError, match="segments; at most"):
+        read_image(plain[:2] + segments + plain[2:])
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tiff_of_strips_without_end_is_refused(big: bool) -> None:
+    buffer = io.BytesIO()
+    image = Image.new("L", (8, 70_000))
+    image.save(buffer, "TIFF", tiffinfo={278: 1}, big_tiff=big)  # one row a strip
+    with pytest.raises(UndecodableImageError, match="70,000 strips or tiles"):
+        read_image(buffer.getvalue())
+    few = io.BytesIO()
+    image.resize((8, 64)).save(few, "TIFF", tiffinfo={278: 1}, big_tiff=big)
+    assert read_image(few.getvalue()).size == (8, 64)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from service.problems import INTERNAL, KINDS
+from service.problems import INTERNAL, KINDS, OF_CONNECTIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 UNSEEN = {"client_left"}  # nobody is left to read it
@@ -16,7 +16,7 @@ def test_the_table_of_codes_is_the_one_of_the_service() -> None:
     written = {
         (int(status), code) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)
     }
-    served = {(kind.status, kind.code) for kind in [*KINDS.values(), INTERNAL]}
+    served = {(kind.status, kind.code) for kind in [*KINDS.values(), *OF_CONNECTIONS, INTERNAL]}
     router = {(404, "not_found"), (405, "method_not_allowed")}
     assert written == {(s, c) for s, c in served | router if c not in UNSEEN}
 

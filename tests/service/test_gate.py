@@ -19,6 +19,8 @@ from service.edge import Edge
 from service.gate import Gate
 from service.keys import add_key, make_key, revoke_key
 from service.rate_limit import RateLimiter
+from service.request_metrics import RequestCounts
+from service.route_templates import RouteTemplates
 from service.settings import ServiceSettings
 from tests.service.asgi import running
 from tests.service.claims import problem_of
@@ -53,7 +55,8 @@ class Gated:
             insecure=insecure,
             limiter=RateLimiter(self.clock),
         )
-        self._transport = httpx.ASGITransport(Edge(gate), raise_app_exceptions=False)
+        edge = Edge(gate, RequestCounts(), RouteTemplates([]))
+        self._transport = httpx.ASGITransport(edge, raise_app_exceptions=False)
 
     def call(
         self,

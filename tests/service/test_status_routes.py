@@ -125,7 +125,8 @@ def test_a_breakdown_is_a_problem_that_gives_nothing_away(
     problem_of(response, 500, "internal_error")
     assert "secret" not in response.text
     assert "a secret" in caplog.text
-    assert response.headers["X-Request-Id"] in caplog.text
+    [record] = [r for r in caplog.records if r.name == "service.requests"]
+    assert record.__dict__["fields"]["request_id"] == response.headers["X-Request-Id"]
 
 
 def test_a_line_break_in_a_path_makes_no_second_log_line(
