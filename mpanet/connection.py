@@ -26,7 +26,10 @@ def connect(args: argparse.Namespace) -> "ServiceClient":
     if not url.startswith(("http://", "https://")):
         raise CommandError(f"--url: expected an address with http:// or https://, came {url!r}")
     keys = args.api_key or os.environ.get("MPANET_API_KEY") or ""
-    return ServiceClient(url, keys.split(",")[0].strip() or None)
+    try:
+        return ServiceClient(url, keys.split(",")[0].strip() or None)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def failure(error: "ServiceError") -> CommandError:

@@ -6,7 +6,7 @@ running it twice enrols nothing twice.
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ class Summary:
     already_there: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
 
-    def count(self, sources: Sequence[CropSource], results: Sequence[dict[str, Any]]) -> None:
+    def count(self, sources: Sequence[CropSource], results: Sequence[Mapping[str, Any]]) -> None:
         """Add the results of one request."""
         for source, result in zip(sources, results, strict=True):
             if result["status"] != 201:
@@ -133,11 +133,12 @@ def _enroll(client: "ServiceClient", batches: Sequence[list[CropSource]], total:
     return summary
 
 
-def _send(client: "ServiceClient", batch: Sequence[CropSource]) -> list[dict[str, Any]]:
+def _send(client: "ServiceClient", batch: Sequence[CropSource]) -> list[Mapping[str, Any]]:
     """Send one request; returns a result for each crop, unreadable files included."""
     from service.client import ServiceError
 
-    results: dict[int, dict[str, Any]] = {}
+    results: dict[int, Mapping[str, Any]] = {}
+    answers: Sequence[Mapping[str, Any]]
     contents: dict[int, bytes] = {}
     for index, source in enumerate(batch):
         try:
