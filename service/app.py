@@ -5,19 +5,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from gallery_index.person_gallery import PersonGallery
 from service import openapi, problems
-from service.auth import KeyCheck
+from service.auth import KeyRing
 from service.batching import CropEncoder
 from service.context import ModelFacts, ServiceContext
 from service.edge import Edge
 from service.embedding import CropEmbedder
 from service.gate import Gate
+from service.metrics import Metrics
+from service.roles import check_role
+from service.route_templates import RouteTemplates
 from service.routes import gallery as gallery_routes
 from service.routes import models, search, status
 from service.search_pool import SearchPool
+from service.security_headers import SecurityHeaders
 from service.settings import ServiceSettings
 from service.shedding import Shedding
 
@@ -29,7 +33,8 @@ def create_app(
     model: ModelFacts | None = None,
 ) -> FastAPI:
     """Build the application around an encoder and a gallery that the caller opens and closes."""
-    embedder = CropEmbedder(encoder, settings)
+    metrics = Metrics()
+    embedder = CropEmbedder(encoder, settings, metrics)
     searches = SearchPool()
 
     @asynccontextmanager
@@ -45,12 +50,14 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # it would lead to whatever the Host header says
+        dependencies=[Depends(check_role)],
     )
     app.state.context = ServiceContext(
-        settings, encoder, embedder, gallery, model or ModelFacts(), searches
+        settings, encoder, embedder, gallery, model or ModelFacts(), searches, metrics
     )
-    for routes in (gallery_routes, search, models, status):
-        app.include_router(routes.router)
+    routers = [routes.router for routes in (gallery_routes, search, models, status)]
+    for router in routers:
+        app.include_router(router)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(
@@ -59,6 +66,13 @@ def create_app(
         max_request_bytes=settings.max_request_bytes,
         read_timeout_s=settings.read_timeout_s,
     )
-    app.add_middleware(Gate, keys=KeyCheck(settings.api_keys))
-    app.add_middleware(Edge)
+    app.add_middleware(
+        Gate,
+        keys=KeyRing(settings.api_keys, settings.keys_file),
+        rate_limit=settings.rate_limit,
+        insecure=settings.insecure,
+    )
+    every_route = [*app.routes, *(route for router in routers for route in router.routes)]
+    app.add_middleware(Edge, metrics=metrics.requests, templates=RouteTemplates(every_route))
+    app.add_middleware(SecurityHeaders)
     return app

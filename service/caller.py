@@ -21,3 +21,8 @@ class Caller:
 
 ANYONE: Final = Caller("anonymous", "", frozenset(ROLES))
 """Whoever calls a service that has no keys."""
+STRANGER: Final = Caller("anonymous", "", frozenset())
+"""Whoever calls without a key what needs none, on a service that has keys."""
+ENVIRONMENT: Final = "environment"
+"""The name of those whose key stands in MPANET_API_KEY."""
+RESERVED_NAMES: Final = frozenset({ANYONE.name, ENVIRONMENT})

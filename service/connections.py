@@ -20,6 +20,7 @@ from service.problems import (
     Kind,
     document,
 )
+from service.security_headers import LINES
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 DRAIN_S: Final = 5.0
@@ -131,15 +132,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, kind: Kind, detail: str) -> None:
         self._refused = True
-        body = json.dumps(document(kind, detail, uuid.uuid4().hex)).encode()
-        retry = b"retry-after: 1\r\n" if kind.status == 503 else b""
-        self.transport.write(
-            STATUS_LINE[kind.status]
-            + b"content-type: %s\r\ncontent-length: %d\r\n" % (MEDIA_TYPE.encode(), len(body))
-            + retry
-            + b"connection: close\r\n\r\n"
-            + body
-        )
+        request_id = uuid.uuid4().hex
+        body = json.dumps(document(kind, detail, request_id)).encode()
+        lines = [
+            f"content-type: {MEDIA_TYPE}",
+            f"content-length: {len(body)}",
+            f"x-request-id: {request_id}",
+            *(["retry-after: 1"] if kind.status == 503 else []),
+            "connection: close",
+        ]
+        head = "".join(f"{line}\r\n" for line in lines).encode()
+        self.transport.write(STATUS_LINE[kind.status] + head + LINES + b"\r\n" + body)
         self.transport.close()
 
 

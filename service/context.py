@@ -12,12 +12,14 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from gallery_index.person_gallery import PersonGallery
+from gallery_index.records import GalleryStats
 from service.batching import CropEncoder
 from service.embedding import CropEmbedder
 from service.errors import ClientLeftError
 from service.metrics import Metrics
 from service.search_pool import SearchPool
 from service.settings import ServiceSettings
+from service.single_flight import SingleFlight
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,6 +49,8 @@ class ServiceContext:
     model: ModelFacts
     searches: SearchPool
     metrics: Metrics = field(default_factory=Metrics)
+    probes: SingleFlight[None] = field(default_factory=SingleFlight)
+    stats_reads: SingleFlight[GalleryStats] = field(default_factory=SingleFlight)
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
     )

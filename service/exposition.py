@@ -33,6 +33,16 @@ class Family:
     samples: Sequence[Sample]
 
 
+def gauge(name: str, help: str, value: float | None) -> Family:
+    """Return a gauge of one sample, or of none where nothing is known."""
+    return Family(name, "gauge", help, [] if value is None else [Sample(value)])
+
+
+def counter(name: str, help: str, value: float) -> Family:
+    """Return a counter of one sample."""
+    return Family(name, "counter", help, [Sample(value)])
+
+
 class Histogram:
     """Counts observations up to each bound; keeps their number and sum."""
 

@@ -4,23 +4,72 @@ Finds the caller of a request by its key and leaves them in its state; what each
 where the call is known. What an unknown one gets is an error, which the edge turns into an answer.
 """
 
-from starlette.datastructures import Headers
+from collections.abc import Mapping
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.auth import KeyCheck
-from service.caller import ANYONE
+from service.auth import KeyRing
+from service.caller import ANYONE, STRANGER, Caller
+from service.cross_origin import refuse_cross_origin, refuse_other_hosts
+from service.errors import KeyRequiredError
+from service.rate_limit import RateLimiter
+from service.roles import OPEN_PATHS
+
+_READ = frozenset({b"authorization", b"x-api-key", b"host", b"origin", b"sec-fetch-site"})
 
 
 class Gate:
     """ASGI middleware that lets requests with a known key pass."""
 
-    def __init__(self, app: ASGIApp, keys: KeyCheck) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: KeyRing,
+        *,
+        rate_limit: int | None = None,
+        insecure: bool = False,
+        limiter: RateLimiter | None = None,
+    ) -> None:
+        """`rate_limit` is of keys without their own; `insecure` takes any host without keys."""
         self._app = app
         self._keys = keys
+        self._rate_limit = rate_limit
+        self._insecure = insecure
+        self._limiter = RateLimiter() if limiter is None else limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; lifespan events pass through."""
+        """Serve one request; lifespan events pass through.
+
+        Raises: KeyRequiredError, KeyUnknownError, RateLimitedError, CrossOriginError.
+        """
         if scope["type"] == "http":
-            self._keys.check(scope["path"], Headers(scope=scope))
-            scope.setdefault("state", {})["caller"] = ANYONE
+            scope.setdefault("state", {})["caller"] = self._caller(scope)
         await self._app(scope, receive, send)
+
+    def _caller(self, scope: Scope) -> Caller:
+        demanded = self._keys.demands_keys()
+        if scope["path"] in OPEN_PATHS:
+            return STRANGER if demanded else ANYONE
+        headers = {name: value for name, value in scope["headers"] if name in _READ}
+        refuse_cross_origin(scope["method"], headers)
+        if demanded:
+            return self._holder_of(_key(headers))
+        if not self._insecure:
+            refuse_other_hosts(headers)
+        return ANYONE
+
+    def _holder_of(self, key: bytes) -> Caller:
+        if not key:
+            raise KeyRequiredError("expected `Authorization: Bearer KEY` or `X-API-Key: KEY`")
+        holder = self._keys.holder(key)
+        limit = holder.rate_limit or self._rate_limit
+        if limit is not None:
+            self._limiter.take(holder.caller.key_id, limit)
+        return holder.caller
+
+
+def _key(headers: Mapping[bytes, bytes]) -> bytes:
+    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer" and key.strip():
+        return key.strip()
+    return headers.get(b"x-api-key", b"").strip()

@@ -56,11 +56,14 @@ class MultipartReader:
             raise MalformedBodyError(f"not a multipart body: {error}") from error
 
     def finish(self) -> list[Part]:
-        """Return the parts in the order they came; the reader is used up."""
-        del self._parser  # its callbacks are ours: the ring would keep the parts for the collector
+        """Return the parts in the order they came."""
         if not self._complete:
             raise MalformedBodyError("the multipart body ends before its closing boundary")
         return self._parts
+
+    def close(self) -> None:
+        """Let go of the parser: with its callbacks it is a ring that would keep the parts."""
+        del self._parser
 
     def _begin(self) -> None:
         if len(self._parts) == MAX_PARTS:

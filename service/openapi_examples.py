@@ -174,6 +174,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
             "recall_target": 0.99,
         },
         "durability": "power-loss",
+        "checks": [{"name": "store", "ok": True, "detail": "sqlite answers"}],
     },
     "get_metrics": "mpanet_gallery_entries 240\n",
 }

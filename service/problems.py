@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from gallery_index import errors as gallery
 from model import errors as model
@@ -110,8 +111,13 @@ def problem(error: Exception, request_id: str) -> dict[str, Any]:
     return body
 
 
-def response_to(error: Exception, request_id: str) -> JSONResponse:
-    """Return the answer to an error, with the headers that its status asks for."""
+def response_to(error: Exception, request_id: str) -> "ProblemResponse":
+    """Return the answer to an error, with the headers that its status asks for.
+
+    The error has come to its end: its traceback is dropped, for a frame that holds the error makes
+    a ring, and the uploads in it would wait for the garbage collector.
+    """
+    error.__traceback__ = None
     body = problem(error, request_id)
     status = body["status"]
     headers = {}
@@ -122,7 +128,24 @@ def response_to(error: Exception, request_id: str) -> JSONResponse:
         headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
     if status == HTTPStatus.REQUEST_TIMEOUT:
         headers["Connection"] = "close"  # the rest of the body may still be to come
-    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(body, status, headers)
+
+
+class ProblemResponse(JSONResponse):
+    """A problem document; leaves its code in the state of the request, for metrics and the log."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self, body: dict[str, Any], status: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(body, status, headers)
+        self._code = body["code"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        scope.setdefault("state", {})["problem_code"] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
@@ -160,7 +183,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     kind = Kind(status, status.name.lower(), status.phrase)
     detail = f"{request.method} {shown(request.url.path)} is not a call of this service"
     body = document(kind, detail, request.state.request_id)
-    return JSONResponse(body, status, error.headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(body, status, error.headers)
 
 
 def document(kind: Kind, detail: str, request_id: str) -> dict[str, Any]:

@@ -204,6 +204,14 @@ class ReadyIndex(BaseModel):
     recall_target: float = Field(description="The recall below which the index is built anew.")
 
 
+class ReadyCheck(BaseModel):
+    """What one part says of itself."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
 class ReadyBody(BaseModel):
     """Every part works; `durability` says what a reply of 201 survives."""
 
@@ -212,6 +220,7 @@ class ReadyBody(BaseModel):
     store: ReadyStore
     index: ReadyIndex
     durability: str
+    checks: list[ReadyCheck] = Field(description="Every part; one that is not ok makes it 503.")
 
 
 def json_answer(

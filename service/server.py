@@ -4,7 +4,6 @@ Owns the process: sockets, signals, log format. The application itself is `app`.
 """
 
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -26,14 +25,14 @@ from gallery_index.person_gallery import PersonGallery
 from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
+from service import logging_format
 from service.app import create_app
 from service.connections import bounded
 from service.context import ModelFacts, ServiceContext
+from service.memory import give_memory_back, spare_collector
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
-GC_THRESHOLD = 10_000
-"""How many containers are made between two collections of the youngest."""
 FINISHING_SHARE = 0.7
 """How much of a stop's time what waits may use; then it is refused, to be answered in time."""
 CLOSING_S = 15.0
@@ -41,8 +40,6 @@ CLOSING_S = 15.0
 SWITCH_S = 5e-4
 """How long a thread keeps the interpreter from others that wait. A search gives it away at each
 read: with Python's 5 ms eight searches at once were slower than one (107 against 139 a second)."""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +55,9 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
 
     Raises: StartError if the model, the gallery or the port cannot be used.
     """
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging_format.configure(settings.log_format)
     _quiet_libraries()
+    give_memory_back()
     sys.setswitchinterval(SWITCH_S)
     _allow_descriptors()
     with ExitStack() as stack:
@@ -84,7 +82,7 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
         watchdog = stack.enter_context(_Watchdog(settings.shutdown_s + CLOSING_S))
         server = _Server(config, _address(listener), on_ready, watchdog)
         stack.enter_context(_quiet_after_signals())
-        _spare_collector()
+        spare_collector()
         server.run(sockets=[listener])
 
 
@@ -146,13 +144,6 @@ def _quiet_libraries() -> None:
     """Keep out of the log what a hostile file or body makes libraries say, each time anew."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # and out of memory: no text is kept
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-
-
-def _spare_collector() -> None:
-    """Take what was made so far out of garbage collections: 0.2 ms a request."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
 
 
 def _allow_descriptors() -> None:

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.preprocessing import ImageLimits
+from service.keys import read_keys
 
 PREFIX = "MPANET_"
 CLIENT_VARIABLES = frozenset({"MPANET_URL"})
@@ -171,10 +172,11 @@ class ServiceSettings(BaseSettings):
     def _fits_together(self) -> "ServiceSettings":
         if self.api_key is not None and not self.api_keys:
             raise ValueError("api_key: expected at least one key, came only commas and spaces")
-        if not (self.api_keys or self.insecure or is_loopback(self.host)):
+        has_keys = bool(read_keys(self.keys_file) or self.api_keys)
+        if not (has_keys or self.insecure or is_loopback(self.host)):
             raise ValueError(
                 f"listening on {self.host}, beyond this machine, needs an API key"
-                " (MPANET_API_KEY) or --insecure"
+                " (`mpanet keys create`, or MPANET_API_KEY) or --insecure"
             )
         self._check_shared()
         if self.max_queue < self.max_files:

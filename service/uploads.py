@@ -6,6 +6,7 @@ whether a file is an image is decided where it is decoded.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -27,6 +28,7 @@ from service.errors import (
 from service.fields import FieldsT, parse_fields, shown
 from service.multipart import MultipartReader, Part
 from service.settings import ServiceSettings
+from service.stages import timed
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_OVERHEAD_BYTES = 64 * 1024
@@ -85,7 +87,8 @@ async def read_form(
     _refuse_query(request)
     room = max_files * settings.max_upload_bytes + MAX_OVERHEAD_BYTES
     max_bytes = min(room + MAX_TEXT_BYTES, settings.max_request_bytes)
-    parts = await _read_parts(request, max_bytes, settings.max_upload_bytes)
+    with timed(request, "read"):
+        parts = await _read_parts(request, max_bytes, settings.max_upload_bytes)
     errors: list[FieldError] = []
     files = [part for part in parts if part.name == file_field]
     texts = [part for part in parts if part.name != file_field]
@@ -141,10 +144,10 @@ async def _read_parts(request: Request, max_bytes: int, max_file_bytes: int) -> 
     content_type, options = _content_type(request)
     if content_type == MULTIPART:
         limit = max(max_file_bytes, MAX_TEXT_BYTES)
-        reader = MultipartReader(options.get(b"boundary", b""), max_bytes=limit)
-        async for chunk in _chunks(request, max_bytes):
-            reader.feed(chunk)
-        return reader.finish()
+        with closing(MultipartReader(options.get(b"boundary", b""), max_bytes=limit)) as reader:
+            async for chunk in _chunks(request, max_bytes):
+                reader.feed(chunk)
+            return reader.finish()
     body = bytearray()
     async for chunk in _chunks(request, MAX_TEXT_BYTES):
         body += chunk

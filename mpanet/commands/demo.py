@@ -21,7 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve, enrol the rendered people once, and print what to try."""
-    settings = serve.settings_from(args, {"model": serve.DEMO_MODEL, "data": DATA})
+    defaults = {"model": serve.DEMO_MODEL, "data": DATA, "log_format": "text"}
+    settings = serve.settings_from(args, defaults)
     from httpx import HTTPTransport
 
     from mpanet.demonstration import prepare

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from model.config import MPANetConfig
+from service import stages
 from service.context import Context, ServiceContext, unless_client_leaves
 from service.crop_jobs import EmbeddedCrop
 from service.errors import NotAvailableYetError
@@ -49,7 +50,8 @@ async def query(request: Request, context: Context) -> Response:
     search = functools.partial(find, context.gallery, direction, fields)
     found = await context.searches.run(search, deadline)
     timings = _timings(crops, found)
-    context.metrics.count_query(timings, reranked=fields.rerank)
+    stages.note(request, timings.model_dump(exclude=None if fields.rerank else {"rerank"}))
+    context.metrics.count_query()
     return json_answer(
         QueryBody(
             query_id=uuid.uuid4().hex,
@@ -117,6 +119,7 @@ async def _embed(
         if not isinstance(result, EmbeddedCrop):
             raise result
         crops.append(result)
+    stages.note(request, stages.of_crops(crops))
     return crops
 
 

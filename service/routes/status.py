@@ -1,50 +1,59 @@
 """What the operator asks: liveness, readiness, metrics, documentation."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from gallery_index.records import StoreKind
-from service.context import Context, in_thread
+from service.context import Context
 from service.docs_page import docs_page
 from service.errors import NotReadyError
 from service.exposition import MEDIA_TYPE
 from service.openapi import problems
-from service.schemas import HealthBody, ReadyBody, ReadyIndex, ReadyModel, ReadyStore
+from service.readiness import check_encoder, checks, standing, stats
+from service.schemas import HealthBody, ReadyBody, ReadyCheck, ReadyIndex, ReadyModel, ReadyStore
 
 router = APIRouter(tags=["status"])
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-@router.get("/healthz", response_model=HealthBody, responses=problems())
-async def is_alive() -> HealthBody:
-    """Say that the process answers; needs no key."""
+@router.get("/healthz", response_model=HealthBody, responses=problems(503))
+async def is_alive(context: Context) -> HealthBody:
+    """Say that the process answers and its encoder embeds; needs no key.
+
+    Costs nothing while the encoder works; after a failure a small image goes through it.
+    """
+    await check_encoder(context)
     return HealthBody(status="ok")
 
 
 @router.get("/readyz", response_model=ReadyBody, responses=problems(503))
 async def is_ready(context: Context) -> ReadyBody:
     """Say whether every part works, and what an acknowledged enrolment survives."""
+    known = await stats(context)
+    every = await checks(context, known)
+    reasons = [f"{check.name}: {check.detail}" for check in every if not check.ok]
+    if reasons or known is None:
+        raise NotReadyError(reasons)
     encoder = context.encoder
-    stats = await in_thread(context.gallery.stats)
-    if not stats.ready:
-        raise NotReadyError([_away(stats.store)])
     return ReadyBody(
         status="ready",
         model=ReadyModel(
             model_id=encoder.model_id,
-            embedding_dim=stats.embedding_dim,
+            embedding_dim=known.embedding_dim,
             provider=encoder.provider,
             precision=encoder.precision,
         ),
-        store=ReadyStore(kind=stats.store, durability=stats.durability),
+        store=ReadyStore(kind=known.store, durability=known.durability),
         index=ReadyIndex(
-            kind=stats.index_kind,
-            entries=stats.entries,
-            persons=stats.persons,
-            recall_at_10=stats.recall_at_10,
-            recall_target=stats.recall_target,
+            kind=known.index_kind,
+            entries=known.entries,
+            persons=known.persons,
+            recall_at_10=known.recall_at_10,
+            recall_target=known.recall_target,
         ),
-        durability=stats.durability,
+        durability=known.durability,
+        checks=[ReadyCheck(**asdict(check)) for check in every],
     )
 
 
@@ -60,8 +69,8 @@ async def is_ready(context: Context) -> ReadyBody:
     },
 )
 async def metrics(context: Context) -> Response:
-    """Say what the gallery holds and how searches go, for Prometheus."""
-    text = context.metrics.text(await in_thread(context.gallery.stats))
+    """Say what the gallery holds and how requests and searches go, for Prometheus."""
+    text = context.metrics.text(await standing(context))
     return Response(text, headers={"Content-Type": MEDIA_TYPE})
 
 
@@ -76,9 +85,3 @@ async def docs(request: Request) -> HTMLResponse:
 async def index() -> str:
     """Lead to the documentation."""
     return "/docs"
-
-
-def _away(store: StoreKind) -> str:
-    if store == "shared":
-        return "store: Redis, Qdrant or the crop store does not answer"
-    return f"store: {store} does not answer; searches go on"

@@ -60,7 +60,7 @@ def transport(
 
 @pytest.fixture
 def http(transport: AppTransport) -> Iterator[httpx.Client]:
-    with httpx.Client(transport=transport, base_url="http://service") as client:
+    with httpx.Client(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -71,7 +71,7 @@ def shared_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clie
     with (
         open_gallery(settings) as gallery,
         running(create_app(settings, TinyEncoder(), gallery)) as transport,
-        httpx.Client(transport=transport, base_url="http://service") as client,
+        httpx.Client(transport=transport, base_url="http://localhost") as client,
     ):
         yield client
         assert len(gallery) == 0

@@ -21,7 +21,7 @@ def locked(settings: ServiceSettings, gallery: Gallery) -> Iterator[httpx.Client
     with_keys = settings.model_copy(update={"api_key": SecretStr(KEYS)})
     with (
         running(create_app(with_keys, TinyEncoder(), gallery)) as transport,
-        httpx.Client(transport=transport, base_url="http://service") as client,
+        httpx.Client(transport=transport, base_url="http://localhost") as client,
     ):
         yield client
 

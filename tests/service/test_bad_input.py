@@ -231,7 +231,7 @@ def test_an_odd_json_body_gets_its_code(
 def test_a_body_announced_too_long_is_not_read(shared_http: httpx.Client) -> None:
     request = httpx.Request(
         "POST",
-        "http://service/embed",
+        "http://localhost/embed",
         headers={**BOUNDARY, "Content-Length": "99999999999"},
         content=b"x",
     )

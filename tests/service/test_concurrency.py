@@ -43,7 +43,7 @@ def run(app: Any, scenario: Coroutine[Any, Any, None]) -> None:
 
 def client_of(app: Any) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://service")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 def test_requests_that_come_while_the_encoder_works_share_a_batch(
@@ -99,7 +99,7 @@ def test_a_client_that_leaves_costs_no_inference(
     held = HeldEncoder()
     app = create_app(settings, held, gallery)
     request = httpx.Request(
-        "POST", "http://service/embed", files={"file": crop(1)}, data={"modality": "visible"}
+        "POST", "http://localhost/embed", files={"file": crop(1)}, data={"modality": "visible"}
     )
     body = request.read()
     scope = {

@@ -115,7 +115,7 @@ def test_two_services_count_apart(tmp_path: Path) -> None:
         for _ in range(2):
             with (
                 running(create_app(settings, TinyEncoder(), gallery)) as transport,
-                httpx.Client(transport=transport, base_url="http://service") as http,
+                httpx.Client(transport=transport, base_url="http://localhost") as http,
             ):
                 http.post("/query", files={"file": crop(1)}, data={"modality": "visible"})
                 assert scraped(http)["mpanet_queries_total"].value() == 1

@@ -325,7 +325,7 @@ def test_a_projected_model_compares_as_a_whole_and_serves_every_other_call(
     with (
         closing(Gallery.open(settings.data, model_id=MODEL_ID, embedding_dim=100)) as gallery,
         running(create_app(settings, ProjectedEncoder(), gallery)) as transport,
-        httpx.Client(transport=transport, base_url="http://service") as http,
+        httpx.Client(transport=transport, base_url="http://localhost") as http,
     ):
         response = http.post(
             "/compare",

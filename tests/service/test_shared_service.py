@@ -46,8 +46,8 @@ def services(
     with (
         running(create_app(settings, TinyEncoder(), one)) as first,
         running(create_app(settings, TinyEncoder(), other)) as second,
-        httpx.Client(transport=first, base_url="http://one") as first_http,
-        httpx.Client(transport=second, base_url="http://other") as second_http,
+        httpx.Client(transport=first, base_url="http://localhost") as first_http,
+        httpx.Client(transport=second, base_url="http://127.0.0.1") as second_http,
     ):
         yield first_http, second_http
 
