@@ -41,11 +41,6 @@ _KINDS: Final[Mapping[str, Kind]] = {
 }
 
 
-def problems(*_: int) -> dict[int | str, dict[str, Any]]:
-    """Say nothing: the errors of a call stand in `openapi_calls`."""
-    return {}
-
-
 def form_body(kind: type[Fields], *, file_field: str = "file", several: bool) -> dict[str, Any]:
     """Describe a multipart body of fields and files, for `openapi_extra`."""
     schema = without_null(kind.model_json_schema())
