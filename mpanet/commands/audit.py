@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from service.audit.verification import Verification
 
 Values = dict[str, Any]
-COLUMNS = "time                      caller        call                           outcome  about"
+_ROW = "{:<24}  {:<12}  {:<32}  {:<7}  {}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def _read(directory: Path, args: argparse.Namespace) -> int:
 
 def _print(records: Iterable["Record"], *, as_json: bool) -> None:
     if not as_json:
-        print(COLUMNS)
+        print(_ROW.format("time", "caller", "call", "outcome", "about"))
     for record in records:
         if as_json:
             sys.stdout.write(record.line.raw.decode() + "\n")
@@ -159,12 +159,10 @@ def _ids(values: Values, what: str) -> set[str]:
 def _row(values: Values) -> str:
     if values["kind"] != "call":
         about = " ".join(f"{name}={values[name]}" for name in values if name not in _EVERY_LINE)
-        return f"{values['time']:<24}  {'-':<12}  {'log ' + values['kind']:<29}  {'-':<7}  {about}"
-    outcome = str(values.get("status", values["phase"]))
+        return _ROW.format(values["time"], "-", f"log {values['kind']}", "-", about)
+    outcome = values.get("status", values["phase"])
     about = " ".join(_about(values))
-    return (
-        f"{values['time']:<24}  {values['caller']:<12}  {values['call']:<29}  {outcome:<7}  {about}"
-    )
+    return _ROW.format(values["time"], values["caller"], values["call"], outcome, about)
 
 
 _EVERY_LINE = ("sequence", "time", "previous", "kind")

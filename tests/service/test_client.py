@@ -118,7 +118,7 @@ def test_the_awaited_methods_do_the_same(tmp_path: Any) -> None:
             transport = httpx.ASGITransport(app)
             async with (
                 app.router.lifespan_context(app),
-                AsyncServiceClient("http://service", transport=transport) as client,
+                AsyncServiceClient("http://localhost", transport=transport) as client,
             ):
                 await use(client)
 
@@ -140,7 +140,7 @@ def test_the_client_has_every_call_of_the_document(shared_http: httpx.Client) ->
         sent.add((request.method.lower(), path))
         return httpx.Response(200, json={"entries": [], "next_cursor": None, "results": []})
 
-    with ServiceClient("http://service", transport=httpx.MockTransport(answer)) as client:
+    with ServiceClient("http://localhost", transport=httpx.MockTransport(answer)) as client:
         client.enroll(b"", "visible")
         client.enroll_batch([], [])
         client.query([b""], "visible")
@@ -174,7 +174,7 @@ def test_what_a_change_clears_is_sent_as_null() -> None:
         bodies.append(request.content)
         return httpx.Response(200, json={})
 
-    with ServiceClient("http://service", transport=httpx.MockTransport(answer)) as client:
+    with ServiceClient("http://localhost", transport=httpx.MockTransport(answer)) as client:
         client.update("a", person_id=None, captured_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert bodies == [b'{"person_id":null,"captured_at":"2026-01-01T00:00:00+00:00"}']
 
@@ -189,7 +189,7 @@ def test_the_key_is_in_no_repr_log_or_error(caplog: pytest.LogCaptureFixture) ->
 
     caplog.set_level(logging.DEBUG)
     transport = httpx.MockTransport(refuse)
-    client = ServiceClient("http://service", SECRET, transport=transport, sleep=lambda _: None)
+    client = ServiceClient("http://localhost", SECRET, transport=transport, sleep=lambda _: None)
     with pytest.raises(ServiceError) as caught:
         client.models()
     error: BaseException | None = caught.value
@@ -216,7 +216,7 @@ def test_a_password_of_the_address_is_not_shown_and_not_mixed_with_a_key() -> No
 @pytest.mark.parametrize("key", ["se\ncret", "se cret", "secrét", ""])
 def test_a_key_that_no_header_can_carry_is_refused_unseen(key: str) -> None:
     with pytest.raises(ValueError, match="api_key: expected printable ASCII") as caught:
-        ServiceClient("http://service", key)
+        ServiceClient("http://localhost", key)
     assert "cr" not in str(caught.value)
 
 
@@ -229,7 +229,7 @@ def test_a_key_that_no_header_can_carry_is_refused_unseen(key: str) -> None:
     ],
 )
 def test_an_answer_of_something_else_is_an_error(answer: httpx.Response) -> None:
-    client = ServiceClient("http://service", transport=httpx.MockTransport(lambda _: answer))
+    client = ServiceClient("http://localhost", transport=httpx.MockTransport(lambda _: answer))
     with pytest.raises(ServiceError, match="not_understood") as caught:
         client.models()
     assert caught.value.status == answer.status_code

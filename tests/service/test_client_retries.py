@@ -49,13 +49,13 @@ class Service:
         transport = httpx.MockTransport(self.answer)
         if kind is ServiceClient:
             with ServiceClient(
-                "http://service", patience=patience, transport=transport, sleep=self.sleep
+                "http://localhost", patience=patience, transport=transport, sleep=self.sleep
             ) as client:
                 return ask(client)
 
         async def awaited() -> Any:
             async with AsyncServiceClient(
-                "http://service", patience=patience, transport=transport, sleep=self.sleep_async
+                "http://localhost", patience=patience, transport=transport, sleep=self.sleep_async
             ) as client:
                 return await ask(client)
 
@@ -238,7 +238,7 @@ def test_what_was_never_there_is_not_found(kind: type, before: list[Outcome]) ->
 
 def test_nobody_there_is_an_error_that_names_the_address(kind: type) -> None:
     service = Service([httpx.ConnectError("connection refused")] * 9)
-    with pytest.raises(ServiceError, match="http://service: connection refused") as caught:
+    with pytest.raises(ServiceError, match="http://localhost: connection refused") as caught:
         service.ask(kind, models)
     assert caught.value.status == 0
     assert len(service.sent) == 6

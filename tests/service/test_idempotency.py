@@ -139,7 +139,7 @@ def test_a_key_holds_after_a_restart(settings: ServiceSettings) -> None:
         with (
             open_gallery(settings) as gallery,
             running(create_app(settings, TinyEncoder(), gallery)) as transport,
-            httpx.Client(transport=transport, base_url="http://service") as http,
+            httpx.Client(transport=transport, base_url="http://localhost") as http,
         ):
             answers.append(batch(http, [crop(1), crop(2)], "k"))
             assert len(gallery) == 2
@@ -199,7 +199,7 @@ def test_two_callers_may_use_the_same_key(settings: ServiceSettings, gallery: Ga
     with running(app) as transport:
         for name in ("north", "south", "north"):
             named = {"X-Test-Caller": name}
-            with httpx.Client(transport=transport, base_url="http://s", headers=named) as http:
+            with httpx.Client(transport=transport, base_url="http://localhost", headers=named) as http:
                 answer = enrol(http, 1, "k")
             assert answer.status_code == 201
             found.append(answer.json()["entry_id"])
@@ -246,7 +246,7 @@ def test_the_client_enrols_once_what_it_sends_twice(
             lost.append(response)
             return response
 
-    client = ServiceClient("http://service", transport=Lossy(), sleep=lambda _: None)
+    client = ServiceClient("http://localhost", transport=Lossy(), sleep=lambda _: None)
     entry = client.enroll(crop(1), "visible")
     results = client.enroll_batch([crop(2), crop(3)], [{"modality": "visible"}] * 2)
     assert [result.get("replayed") for result in results] == [True, True]

@@ -46,9 +46,9 @@ def files_of(directory: Path) -> list[Path]:
 
 
 def lines_of(directory: Path) -> list[dict[str, Any]]:
-    """Return every line of a log as it stands in its files."""
-    data = b"".join(path.read_bytes() for path in files_of(directory))
-    return [json.loads(line) for line in data.splitlines()]
+    """Return every whole line of a log as it stands in its files."""
+    whole = [line for path in files_of(directory) for line in path.read_bytes().split(b"\n")[:-1]]
+    return [json.loads(line) for line in whole]
 
 
 def calls_of(directory: Path) -> list[dict[str, Any]]:
