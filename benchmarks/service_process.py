@@ -10,6 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 
@@ -37,7 +40,9 @@ class Server:
                 process_group=0,  # not a session: that would lose a raised priority
             )
         try:
-            self.port = self._port(says)
+            give_up = time.monotonic() + START_S
+            self.port = self._port(says, give_up)
+            self._wait(give_up)
         except BaseException:
             self.stop()
             raise
@@ -63,6 +68,14 @@ class Server:
         fields = dict(line.split(":", 1) for line in lines)
         return int(fields[name].split()[0]) * 1024 / 1e6
 
+    def metric(self, name: str) -> float:
+        """A figure of its `/metrics`, without labels; 0 where it has none."""
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=START_S)) as connection:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode("utf-8", "replace")
+        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
     def pause(self) -> None:
         """Stop all of it where it stands."""
         os.killpg(self.process.pid, signal.SIGSTOP)
@@ -72,22 +85,34 @@ class Server:
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop it as an operator would; kill all of it where that does not help."""
+        """Stop it as an operator would, and kill what it leaves: LitServe leaves its workers."""
         self.process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(STOP_S)
+        self.process.wait(STOP_S)
 
-    def _port(self, says: str) -> int:
-        give_up = time.monotonic() + START_S
+    def _port(self, says: str, give_up: float) -> int:
         while time.monotonic() < give_up and self.process.poll() is None:
             if match := re.search(says, self._log.read_text(errors="replace")):
                 return int(match[1])
             time.sleep(0.05)
-        end = self._log.read_text(errors="replace")[-2000:]
-        raise RuntimeError(f"{self.process.args!r} has not started:\n{end}")
+        raise RuntimeError(f"{self.process.args!r} has not started:\n{self._end_of_log()}")
+
+    def _wait(self, give_up: float) -> None:
+        """Wait until it listens and says nothing against it: some announce themselves early."""
+        while time.monotonic() < give_up and self.process.poll() is None:
+            connection = HTTPConnection("127.0.0.1", self.port, timeout=START_S)
+            with suppress(OSError, HTTPException), closing(connection):
+                connection.request("GET", "/health")
+                if connection.getresponse().status != HTTPStatus.SERVICE_UNAVAILABLE:
+                    return
+            time.sleep(0.1)
+        raise RuntimeError(f"{self.process.args!r} does not answer:\n{self._end_of_log()}")
+
+    def _end_of_log(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:]
 
 
 def service(model: Path, data: Path, log: Path, options: Sequence[str] = ()) -> Server:

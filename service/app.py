@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 
 from gallery_index.person_gallery import PersonGallery
 from service import openapi, problems
+from service.audit.log import AuditLog
 from service.auth import KeyRing
 from service.batching import CropEncoder
 from service.context import ModelFacts, ServiceContext
@@ -31,8 +32,13 @@ def create_app(
     encoder: CropEncoder,
     gallery: PersonGallery,
     model: ModelFacts | None = None,
+    *,
+    audit: AuditLog | None = None,
 ) -> FastAPI:
-    """Build the application around an encoder and a gallery that the caller opens and closes."""
+    """Build the application around an encoder and a gallery that the caller opens and closes.
+
+    So does `audit`; without it nothing is recorded.
+    """
     metrics = Metrics()
     embedder = CropEmbedder(encoder, settings, metrics)
     searches = SearchPool()
@@ -53,7 +59,7 @@ def create_app(
         dependencies=[Depends(check_role)],
     )
     app.state.context = ServiceContext(
-        settings, encoder, embedder, gallery, model or ModelFacts(), searches, metrics
+        settings, encoder, embedder, gallery, model or ModelFacts(), searches, metrics, audit=audit
     )
     routers = [routes.router for routes in (gallery_routes, search, models, status)]
     for router in routers:

@@ -1,54 +1,95 @@
-"""`ServiceClient`: the HTTP contract as Python methods.
+"""`ServiceClient` and `AsyncServiceClient`: the HTTP contract as Python methods.
 
-Used by `mpanet enroll`, `mpanet query` and the tests. Retries what is safe to retry, as often and
-as late as the service asks.
+Two thin shells that send and sleep; what is sent is `client_calls`, when it is sent again is
+`client_retries`. Used by `mpanet enroll`, `mpanet query` and the tests. Imports neither the
+service's framework nor anything of the model or the gallery.
 """
 
-import json
+import asyncio
+import functools
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-JsonObject = dict[str, Any]
-MAX_RETRIES = 5
-MAX_WAIT_S = 30.0
-RETRIED = frozenset({429, 503})
+from service import client_calls as calls
+from service.client_answers import Entry
+from service.client_calls import Call
+from service.client_errors import ServiceError
+from service.client_retries import Patience, Tries
+
+__all__ = ["AsyncServiceClient", "Patience", "ServiceClient", "ServiceError"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PAGE_SIZE = 1000
+TIMEOUT_S = 60.0
+MAX_CONNECTIONS = 32
+IDLE_S = 5.0
+"""How long an unused connection is kept: shorter than servers keep it, so that fewer are lost."""
+_KEY = re.compile(r"[!-~]+")
 
 
-class ServiceError(Exception):
-    """The service refused a call, or could not be reached (status 0)."""
+def _waited(
+    describe: Callable[P, Call[T]],
+) -> Callable[Concatenate["ServiceClient", P], T]:
+    """Make a method that sends a call and waits for its answer."""
 
-    def __init__(self, problem: Mapping[str, Any]) -> None:
-        self.problem = dict(problem)
-        self.status = int(problem.get("status", 0))
-        self.code = str(problem.get("code", ""))
-        self.detail = str(problem.get("detail", ""))
-        super().__init__(f"{self.status} {self.code}: {self.detail}")
+    @functools.wraps(describe)
+    def method(self: "ServiceClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.send(describe(*args, **kwargs))
+
+    return method
+
+
+def _awaited(
+    describe: Callable[P, Call[T]],
+) -> Callable[Concatenate["AsyncServiceClient", P], Awaitable[T]]:
+    """Make a method that sends a call and awaits its answer."""
+
+    @functools.wraps(describe)
+    async def method(self: "AsyncServiceClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.send(describe(*args, **kwargs))
+
+    return method
 
 
 class ServiceClient:
-    """Speaks to one running service; close it, or use it in a `with`."""
+    """Speaks to one running service, from any number of threads; close it, or use it in a `with`.
+
+    Every method raises ServiceError.
+    """
 
     def __init__(
         self,
         url: str,
         api_key: str | None = None,
         *,
-        timeout_s: float = 60.0,
+        timeout_s: float = TIMEOUT_S,
+        patience: Patience | None = None,
+        max_connections: int = MAX_CONNECTIONS,
         transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """Without a key only a service that asks for none will answer."""
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(
-            base_url=url, headers=headers, timeout=timeout_s, transport=transport
-        )
+        """Without a key only a service that asks for none will answer.
+
+        `timeout_s` bounds each wait for the network, `patience` a call with all its sendings.
+
+        Raises: ValueError if the key cannot be sent in a header, or is not the only secret.
+        """
+        self._timeout_s = timeout_s
+        self._patience = patience or Patience()
         self._sleep = sleep
+        self._http = httpx.Client(transport=transport, **_options(url, api_key, max_connections))
+        self._address = _address(self._http.base_url)
+
+    def __repr__(self) -> str:
+        """Name the service."""
+        return f"{type(self).__name__}({self._address!r})"
 
     def __enter__(self) -> "ServiceClient":
         """Return the client itself."""
@@ -67,149 +108,165 @@ class ServiceClient:
         """Close the connections."""
         self._http.close()
 
-    def enroll(self, crop: bytes, modality: str, **fields: object) -> JsonObject:
-        """Enrol one crop; `fields` are those of `POST /gallery`. Returns the entry.
-
-        A crop without an `entry_id` is not sent again after an answer that never came.
-        """
-        form = _form({"modality": modality, **fields})
-        return self._json("POST", "/gallery", data=form, files=[_file("file", crop)])
-
-    def enroll_batch(
-        self, crops: Sequence[bytes], entries: Sequence[Mapping[str, object]]
-    ) -> list[JsonObject]:
-        """Enrol several crops, `entries` in their order. Returns the results in that order."""
-        form = {"entries": json.dumps([_plain(entry) for entry in entries])}
-        files = [_file("files", crop) for crop in crops]
-        results = self._json("POST", "/gallery/batch", data=form, files=files)["results"]
-        assert isinstance(results, list)
-        return results
-
-    def query(self, crops: Sequence[bytes], modality: str, **fields: object) -> JsonObject:
-        """Search with the crops of one person; `fields` are those of `POST /query`.
-
-        A list gives a field several times, as `camera_id=["1", "2"]`.
-        """
-        form = _form({"modality": modality, **fields})
-        return self._json("POST", "/query", data=form, files=[_file("file", c) for c in crops])
-
-    def embed(self, crop: bytes, modality: str) -> JsonObject:
-        """Return the embedding of a crop."""
-        form = {"modality": modality}
-        return self._json("POST", "/embed", data=form, files=[_file("file", crop)])
-
-    def compare(self, crops: tuple[bytes, bytes], modalities: tuple[str, str]) -> JsonObject:
-        """Return how alike two crops are."""
-        form = _form({"modality": modalities})
-        return self._json("POST", "/compare", data=form, files=[_file("file", c) for c in crops])
-
-    def get(self, entry_id: str) -> JsonObject:
-        """Return one entry."""
-        return self._json("GET", f"/gallery/{_quoted(entry_id)}")
-
-    def crop(self, entry_id: str) -> bytes:
-        """Return the bytes of a crop as they were enrolled."""
-        return self._send("GET", f"/gallery/{_quoted(entry_id)}/crop").content
-
-    def list(self, *, limit: int = 1000, **filters: object) -> Iterator[JsonObject]:
-        """Yield entries in the order of enrolment, all pages of them."""
-        params = _form({"limit": limit, **filters})
+    def send(self, call: Call[T]) -> T:
+        """Send a call as often as it takes; returns its answer. Raises: ServiceError."""
+        tries = Tries(call, self._patience, self._address)
         while True:
-            page = self._json("GET", "/gallery", params=params)
-            yield from page["entries"]
-            if page["next_cursor"] is None:
-                return
-            params["cursor"] = page["next_cursor"]
-
-    def update(self, entry_id: str, **changes: object) -> JsonObject:
-        """Change fields of an entry; None clears one. Returns the entry."""
-        return self._json("PATCH", f"/gallery/{_quoted(entry_id)}", json=_plain(changes))
-
-    def delete(self, entry_id: str) -> None:
-        """Erase one entry."""
-        self._send("DELETE", f"/gallery/{_quoted(entry_id)}")
-
-    def erase_person(self, person_id: str) -> JsonObject:
-        """Erase every entry of a person. Returns the receipt."""
-        return self._json("DELETE", f"/persons/{_quoted(person_id)}")
-
-    def models(self) -> JsonObject:
-        """Return the models that the service has."""
-        return self._json("GET", "/models")
-
-    def ready(self) -> JsonObject:
-        """Return the state of the service. Raises: ServiceError while it is not ready."""
-        return self._json("GET", "/readyz")
-
-    def _json(self, method: str, path: str, **content: Any) -> JsonObject:
-        answer = self._send(method, path, **content).json()
-        assert isinstance(answer, dict)
-        return answer
-
-    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
-        """Send a request; a refusal that asks to come back is obeyed, up to MAX_RETRIES times.
-
-        Raises: ServiceError.
-        """
-        for attempt in range(MAX_RETRIES + 1):
-            try:
-                response = self._http.request(method, path, **content)
-            except httpx.HTTPError as error:
-                raise ServiceError(
-                    {
-                        "status": 0,
-                        "code": "unreachable",
-                        "detail": f"{self._http.base_url}: {error}",
-                    }
-                ) from error
-            if response.is_success:
-                return response
-            wait_s = _wait_s(response)
-            if wait_s is None or attempt == MAX_RETRIES:
-                raise ServiceError(_problem(response))
+            wait_s = tries.take(self._once(call, tries.timeout(self._timeout_s)))
+            if tries.done:
+                return tries.answer
             self._sleep(wait_s)
-        raise AssertionError("unreachable")
+
+    def _once(self, call: Call[T], timeout: httpx.Timeout) -> httpx.Response | httpx.TransportError:
+        try:
+            return self._http.request(call.method, call.path, timeout=timeout, **call.content)
+        except httpx.TransportError as error:
+            return error
+
+    enroll = _waited(calls.enroll)
+    enroll_batch = _waited(calls.enroll_batch)
+    query = _waited(calls.query)
+    embed = _waited(calls.embed)
+    compare = _waited(calls.compare)
+    get = _waited(calls.get)
+    crop = _waited(calls.crop)
+    page = _waited(calls.page)
+    update = _waited(calls.update)
+    delete = _waited(calls.delete)
+    erase_person = _waited(calls.erase_person)
+    models = _waited(calls.models)
+    model = _waited(calls.model)
+    activate = _waited(calls.activate)
+    rollback = _waited(calls.rollback)
+    job = _waited(calls.job)
+    health = _waited(calls.health)
+    ready = _waited(calls.ready)
+    metrics = _waited(calls.metrics)
+    openapi = _waited(calls.openapi)
+
+    def list(self, *, limit: int = PAGE_SIZE, **filters: Any) -> Iterator[Entry]:
+        """Yield entries in the order of enrolment, all pages of them; filters are as of `page`."""
+        cursor = None
+        while True:
+            page = self.page(limit=limit, cursor=cursor, **filters)
+            yield from page["entries"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
 
-def _wait_s(response: httpx.Response) -> float | None:
-    """Return how long the service asks to wait; None: it does not ask, or for too long."""
-    asked = response.headers.get("Retry-After", "")
-    if response.status_code not in RETRIED or not asked.isdecimal() or float(asked) > MAX_WAIT_S:
-        return None
-    return float(asked)
+class AsyncServiceClient:
+    """Speaks to one running service from an event loop; close it, or use it in an `async with`.
+
+    Its methods are those of `ServiceClient`, to be awaited.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        patience: Patience | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """Do as `ServiceClient`."""
+        self._timeout_s = timeout_s
+        self._patience = patience or Patience()
+        self._sleep = sleep
+        self._http = httpx.AsyncClient(
+            transport=transport, **_options(url, api_key, max_connections)
+        )
+        self._address = _address(self._http.base_url)
+
+    def __repr__(self) -> str:
+        """Name the service."""
+        return f"{type(self).__name__}({self._address!r})"
+
+    async def __aenter__(self) -> "AsyncServiceClient":
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def send(self, call: Call[T]) -> T:
+        """Send a call as often as it takes; returns its answer. Raises: ServiceError."""
+        tries = Tries(call, self._patience, self._address)
+        while True:
+            wait_s = tries.take(await self._once(call, tries.timeout(self._timeout_s)))
+            if tries.done:
+                return tries.answer
+            await self._sleep(wait_s)
+
+    async def _once(
+        self, call: Call[T], timeout: httpx.Timeout
+    ) -> httpx.Response | httpx.TransportError:
+        try:
+            return await self._http.request(call.method, call.path, timeout=timeout, **call.content)
+        except httpx.TransportError as error:
+            return error
+
+    enroll = _awaited(calls.enroll)
+    enroll_batch = _awaited(calls.enroll_batch)
+    query = _awaited(calls.query)
+    embed = _awaited(calls.embed)
+    compare = _awaited(calls.compare)
+    get = _awaited(calls.get)
+    crop = _awaited(calls.crop)
+    page = _awaited(calls.page)
+    update = _awaited(calls.update)
+    delete = _awaited(calls.delete)
+    erase_person = _awaited(calls.erase_person)
+    models = _awaited(calls.models)
+    model = _awaited(calls.model)
+    activate = _awaited(calls.activate)
+    rollback = _awaited(calls.rollback)
+    job = _awaited(calls.job)
+    health = _awaited(calls.health)
+    ready = _awaited(calls.ready)
+    metrics = _awaited(calls.metrics)
+    openapi = _awaited(calls.openapi)
+
+    async def list(self, *, limit: int = PAGE_SIZE, **filters: Any) -> AsyncIterator[Entry]:
+        """Yield entries in the order of enrolment, all pages of them; filters are as of `page`."""
+        cursor = None
+        while True:
+            page = await self.page(limit=limit, cursor=cursor, **filters)
+            for entry in page["entries"]:
+                yield entry
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
 
-def _problem(response: httpx.Response) -> Mapping[str, Any]:
-    if response.headers.get("Content-Type", "").startswith("application/problem+json"):
-        body = response.json()
-        if isinstance(body, dict):
-            return body
-    return {"status": response.status_code, "code": "", "detail": response.text[:200]}
+def _options(url: str, api_key: str | None, max_connections: int) -> dict[str, Any]:
+    """Return what both kinds of httpx client are made with."""
+    if api_key is not None and not _KEY.fullmatch(api_key):
+        raise ValueError("api_key: expected printable ASCII without spaces, came something else")
+    if api_key is not None and httpx.URL(url).userinfo:
+        raise ValueError("url: expected no user and password beside an API key, came both")
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    limits = httpx.Limits(
+        max_connections=max_connections,
+        max_keepalive_connections=max_connections,
+        keepalive_expiry=IDLE_S,
+    )
+    return {"base_url": url, "headers": headers, "limits": limits}
 
 
-def _file(field: str, crop: bytes) -> tuple[str, tuple[str, bytes]]:
-    return field, ("crop", crop)
-
-
-def _form(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
-    """Return fields as a form has them; a list repeats its field, None leaves it out."""
-    return {
-        name: [_text(item) for item in value] if isinstance(value, list | tuple) else _text(value)
-        for name, value in _plain(fields).items()
-        if value is not None
-    }
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _plain(fields: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in fields.items()
-    }
-
-
-def _quoted(name: str) -> str:
-    return quote(name, safe="")
+def _address(url: httpx.URL) -> str:
+    """Return a URL as it may be shown: without user and password."""
+    return str(url.copy_with(userinfo=b"")).rstrip("/")

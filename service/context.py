@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import GalleryStats
+from service.audit.log import AuditLog
 from service.batching import CropEncoder
 from service.embedding import CropEmbedder
 from service.errors import ClientLeftError
@@ -51,6 +52,7 @@ class ServiceContext:
     metrics: Metrics = field(default_factory=Metrics)
     probes: SingleFlight[None] = field(default_factory=SingleFlight)
     stats_reads: SingleFlight[GalleryStats] = field(default_factory=SingleFlight)
+    audit: AuditLog | None = None
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
     )

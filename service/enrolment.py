@@ -1,11 +1,12 @@
 """Enrolling crops: replays answered without work, the others embedded, all added at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import Request
 
 from gallery_index.errors import EntryConflictError, GalleryError
+from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import Added, NewEntry
 from model.errors import ImageError
 from service import stages
@@ -13,6 +14,7 @@ from service.context import ServiceContext, in_thread, unless_client_leaves, wri
 from service.crop_jobs import EmbeddedCrop
 from service.errors import RequestError
 from service.fields import EnrolFields
+from service.idempotency import IdempotencyKey
 from service.uploads import media_type_of
 
 Outcome = Added | RequestError | ImageError | GalleryError
@@ -27,48 +29,79 @@ class Enrolment:
 
 
 async def enrol(
-    request: Request, context: ServiceContext, items: Sequence[Enrolment | RequestError]
+    request: Request,
+    context: ServiceContext,
+    items: Sequence[Enrolment | RequestError],
+    key: IdempotencyKey | None = None,
 ) -> list[Outcome]:
     """Enrol what can be enrolled; every item gets its own outcome, in the order given.
+
+    Under a `key` an item without an entry id is the same entry whenever it comes again.
 
     Raises: QueueFullError, DeadlineExceededError, ClientLeftError: nothing was enrolled then.
     """
     outcomes: dict[int, Outcome] = {}
-    new: dict[int, Enrolment] = {}
+    named: dict[int, Enrolment] = {}
     for index, item in enumerate(items):
-        known = item if isinstance(item, RequestError) else await _known(context, item)
-        if known is None:
-            assert isinstance(item, Enrolment)
-            new[index] = item
+        if isinstance(item, Enrolment):
+            named[index] = _named(item, key, index)
         else:
-            outcomes[index] = known
+            outcomes[index] = item
+    if any(item.fields.entry_id is not None for item in named.values()):
+        outcomes.update(await in_thread(_known, context.gallery, named))
+    new = {index: item for index, item in named.items() if index not in outcomes}
     if new:
-        crops = [item.crop for item in new.values()]
-        embedded = await unless_client_leaves(request, context.embedder.begin(crops, kind="enroll"))
-        entries: dict[int, NewEntry] = {}
-        for (index, item), result in zip(new.items(), embedded, strict=True):
-            if isinstance(result, EmbeddedCrop):
-                entries[index] = _new_entry(item, result)
-            else:
-                outcomes[index] = result
-        stages.note(request, stages.of_crops([r for r in embedded if isinstance(r, EmbeddedCrop)]))
-        with stages.timed(request, "store"):
-            added = await written(context, context.gallery.add, list(entries.values()))
-        outcomes.update(zip(entries, added, strict=True))
+        outcomes.update(await _added(request, context, new))
+    for index, item in named.items():
+        if item is not items[index] and isinstance(outcomes[index], EntryConflictError):
+            assert key is not None
+            outcomes[index] = key.reused(index)
     context.metrics.count_enrolments(outcomes.values())
     return [outcomes[index] for index in range(len(items))]
 
 
-async def _known(context: ServiceContext, item: Enrolment) -> Outcome | None:
-    """Return what is there already under the client's id, or the conflict; None: it is new."""
-    if item.fields.entry_id is None:
-        return None
-    try:
-        return await in_thread(
-            context.gallery.existing, item.fields.entry_id, item.crop, item.fields.modality
-        )
-    except EntryConflictError as error:
-        return error
+def _named(item: Enrolment, key: IdempotencyKey | None, index: int) -> Enrolment:
+    """Return an item with the entry id of the key, if it has none of its own."""
+    if key is None or item.fields.entry_id is not None:
+        return item
+    made = item.fields.model_copy(update={"entry_id": key.entry_id(index)})
+    return Enrolment(item.crop, made)
+
+
+def _known(gallery: PersonGallery, items: Mapping[int, Enrolment]) -> dict[int, Outcome]:
+    """Return what is there already under the items' ids, and the conflicts."""
+    known: dict[int, Outcome] = {}
+    for index, item in items.items():
+        if item.fields.entry_id is None:
+            continue
+        try:
+            there = gallery.existing(item.fields.entry_id, item.crop, item.fields.modality)
+        except EntryConflictError as error:
+            known[index] = error
+            continue
+        if there is not None:
+            known[index] = there
+    return known
+
+
+async def _added(
+    request: Request, context: ServiceContext, items: Mapping[int, Enrolment]
+) -> dict[int, Outcome]:
+    """Embed crops and add them to the gallery."""
+    crops = [item.crop for item in items.values()]
+    embedded = await unless_client_leaves(request, context.embedder.begin(crops, kind="enroll"))
+    outcomes: dict[int, Outcome] = {}
+    entries: dict[int, NewEntry] = {}
+    for (index, item), result in zip(items.items(), embedded, strict=True):
+        if isinstance(result, EmbeddedCrop):
+            entries[index] = _new_entry(item, result)
+        else:
+            outcomes[index] = result
+    stages.note(request, stages.of_crops([r for r in embedded if isinstance(r, EmbeddedCrop)]))
+    with stages.timed(request, "store"):
+        added = await written(context, context.gallery.add, list(entries.values()))
+    outcomes.update(zip(entries, added, strict=True))
+    return outcomes
 
 
 def _new_entry(item: Enrolment, embedded: EmbeddedCrop) -> NewEntry:

@@ -27,8 +27,10 @@ from model.encoder import Encoder
 from model.errors import ModelError
 from service import logging_format
 from service.app import create_app
+from service.audit.log import AuditLog
 from service.connections import bounded
 from service.context import ModelFacts, ServiceContext
+from service.errors import AuditUnavailableError
 from service.memory import give_memory_back, spare_collector
 from service.settings import ServiceSettings
 
@@ -63,12 +65,16 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
     with ExitStack() as stack:
         listener = stack.enter_context(closing(_bind(settings)))
         encoder = stack.enter_context(_open_encoder(settings))
+        closed_last = stack.enter_context(ExitStack())
         gallery = stack.enter_context(closing(_open_gallery(settings, encoder)))
+        audit = closed_last.enter_context(closing(_open_audit(settings)))
         manifest = encoder.artifact.manifest
         facts = ModelFacts(metrics=manifest.metrics, calibration=manifest.calibration)
         _listen(listener)
+        app = create_app(settings, encoder, gallery, facts, audit=audit)
+        context: ServiceContext = app.state.context
         config = uvicorn.Config(
-            create_app(settings, encoder, gallery, facts),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -76,6 +82,7 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
             http=bounded(
                 max_connections=settings.max_connections,
                 timeout_s=settings.read_timeout_s,
+                on_refused=context.metrics.requests.count_refused_connection,
             ),
             timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
         )
@@ -206,6 +213,13 @@ def _open_gallery(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
         raise StartError(str(error)) from error
     except OSError as error:
         raise StartError(f"cannot use the data directory {settings.data}: {error}") from error
+
+
+def _open_audit(settings: ServiceSettings) -> AuditLog:
+    try:
+        return AuditLog.open(settings.data / "audit", keep_days=settings.audit_days)
+    except (AuditUnavailableError, GalleryError) as error:
+        raise StartError(str(error)) from error
 
 
 def _open_shared(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:

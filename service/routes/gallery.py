@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from gallery_index.records import Added, EntryChanges
+from service.auditing import AuditedRoute, trail_of
 from service.context import Context, in_thread, written
 from service.enrolment import Enrolment, enrol
 from service.errors import InvalidFieldsError, RequestError
@@ -19,7 +20,8 @@ from service.fields import (
     parse_fields,
     shown,
 )
-from service.openapi import form_body, json_body, problems
+from service.idempotency import idempotency_key
+from service.openapi import form_body, json_body
 from service.problems import problem
 from service.schemas import (
     BatchBody,
@@ -35,7 +37,7 @@ from service.schemas import (
 from service.searching import list_filter
 from service.uploads import Upload, parse_json, read_form, read_json, refuse_repeated
 
-router = APIRouter(tags=["gallery"])
+router = APIRouter(tags=["gallery"], route_class=AuditedRoute)
 REPLAYED = "Idempotent-Replayed"
 
 
@@ -44,12 +46,14 @@ REPLAYED = "Idempotent-Replayed"
     status_code=201,
     response_model=EntryBody,
     openapi_extra=form_body(EnrolFields, several=False),
-    responses=problems(409, 413, 415, 422, 503, 507),
 )
 async def enrol_crop(request: Request, context: Context) -> Response:
     """Enrol one crop. The same `entry_id` and bytes again answer with the entry that is there."""
+    key = idempotency_key(request)
     fields, [upload] = await read_form(request, EnrolFields, context.settings)
-    [outcome] = await enrol(request, context, [Enrolment(upload.content(), fields)])
+    trail_of(request).sent(fields, [upload])
+    [outcome] = await enrol(request, context, [Enrolment(upload.content(), fields)], key)
+    trail_of(request).enrolled([outcome])
     if isinstance(outcome, Exception):
         raise outcome
     body = entry_body(outcome.entry)
@@ -63,13 +67,13 @@ async def enrol_crop(request: Request, context: Context) -> Response:
     "/gallery/batch",
     response_model=BatchBody,
     openapi_extra=form_body(BatchFields, file_field="files", several=True),
-    responses=problems(413, 415, 422, 503, 507),
 )
 async def enrol_batch(request: Request, context: Context) -> Response:
     """Enrol several crops: `entries` is a JSON list with the fields of each of `files`, in order.
 
     A bad item gets its own problem and spoils no other.
     """
+    key = idempotency_key(request)
     settings = context.settings
     form, uploads = await read_form(
         request, BatchFields, settings, file_field="files", max_files=settings.max_files
@@ -80,27 +84,36 @@ async def enrol_batch(request: Request, context: Context) -> Response:
             zip(uploads, _entries(form.entries, len(uploads)), strict=True)
         )
     ]
-    outcomes = await enrol(request, context, items)
+    trail_of(request).sent_batch(items)
+    outcomes = await enrol(request, context, items, key)
+    trail_of(request).enrolled(outcomes)
     results = [_batch_item(outcome, request) for outcome in outcomes]
-    return json_answer(BatchBody(results=results), exclude_unset=True)
+    answer = json_answer(BatchBody(results=results), exclude_unset=True)
+    if all(isinstance(outcome, Added) and outcome.replayed for outcome in outcomes):
+        answer.headers[REPLAYED] = "true"
+    return answer
 
 
-@router.get("/gallery", response_model=PageBody, responses=problems(422, 503))
+@router.get("/gallery", response_model=PageBody)
 async def list_entries(
     request: Request, fields: Annotated[ListFields, Query()], context: Context
 ) -> PageBody:
     """List entries in the order of enrolment, a page at a time; stable while others write."""
     refuse_repeated(request, NAME_FIELDS)
+    trail_of(request).sent(fields)
     page = await in_thread(
         context.gallery.list, list_filter(fields), limit=fields.limit, cursor=fields.cursor
     )
+    trail_of(request).counted({"shown": len(page.entries)})
     return page_body(page)
 
 
-@router.get("/gallery/{entry_id}", response_model=EntryBody, responses=problems(404, 503))
-async def get_entry(entry_id: str, context: Context) -> EntryBody:
+@router.get("/gallery/{entry_id}", response_model=EntryBody)
+async def get_entry(entry_id: str, request: Request, context: Context) -> EntryBody:
     """Read one entry."""
-    return entry_body(await in_thread(context.gallery.get, entry_id))
+    entry = await in_thread(context.gallery.get, entry_id)
+    trail_of(request).about(entry)
+    return entry_body(entry)
 
 
 @router.get(
@@ -108,11 +121,11 @@ async def get_entry(entry_id: str, context: Context) -> EntryBody:
     response_class=Response,
     responses={
         200: {"description": "The bytes as they were enrolled.", "content": {"image/*": {}}},
-        **problems(404, 503),
     },
 )
-async def get_crop(entry_id: str, context: Context) -> Response:
+async def get_crop(entry_id: str, request: Request, context: Context) -> Response:
     """Read the crop of an entry: the bytes as they were enrolled."""
+    trail_of(request).about(await in_thread(context.gallery.get, entry_id))
     crop, media_type = await in_thread(context.gallery.crop, entry_id)
     return Response(crop, media_type=media_type, headers={"Cache-Control": "private, no-store"})
 
@@ -121,11 +134,12 @@ async def get_crop(entry_id: str, context: Context) -> Response:
     "/gallery/{entry_id}",
     response_model=EntryBody,
     openapi_extra=json_body(EntryPatch),
-    responses=problems(404, 413, 415, 422, 503, 507),
 )
 async def change_entry(entry_id: str, request: Request, context: Context) -> EntryBody:
     """Change what is said about an entry; null clears a field, a field left out stays."""
     fields = parse_fields(EntryPatch, await read_json(request))
+    trail_of(request).sent(fields)
+    trail_of(request).about(await in_thread(context.gallery.get, entry_id))
     changes = replace(
         EntryChanges(), **{name: getattr(fields, name) for name in fields.model_fields_set}
     )
@@ -136,20 +150,22 @@ async def change_entry(entry_id: str, request: Request, context: Context) -> Ent
     "/gallery/{entry_id}",
     status_code=204,
     response_class=Response,
-    responses=problems(404, 503, 507),
 )
-async def delete_entry(entry_id: str, context: Context) -> Response:
+async def delete_entry(entry_id: str, request: Request, context: Context) -> Response:
     """Erase one entry, its vector and its crop."""
+    trail_of(request).about(await in_thread(context.gallery.get, entry_id))
+    await trail_of(request).begin()
     await written(context, context.gallery.delete, entry_id)
     return Response(status_code=204)
 
 
-@router.delete(
-    "/persons/{person_id:path}", response_model=ReceiptBody, responses=problems(404, 503, 507)
-)
-async def erase_person(person_id: str, context: Context) -> ReceiptBody:
+@router.delete("/persons/{person_id:path}", response_model=ReceiptBody)
+async def erase_person(person_id: str, request: Request, context: Context) -> ReceiptBody:
     """Erase every entry of a person, with vectors and crops; the answer is a receipt."""
-    return receipt_body(await written(context, context.gallery.erase_person, person_id))
+    await trail_of(request).begin()
+    receipt = await written(context, context.gallery.erase_person, person_id)
+    trail_of(request).erased(receipt)
+    return receipt_body(receipt)
 
 
 def _entries(text: str, files: int) -> Sequence[object]:

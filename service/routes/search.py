@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from model.config import MPANetConfig
 from service import stages
+from service.auditing import AuditedRoute, trail_of
 from service.context import Context, ServiceContext, unless_client_leaves
 from service.crop_jobs import EmbeddedCrop
 from service.errors import NotAvailableYetError
 from service.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
-from service.openapi import form_body, problems
+from service.openapi import form_body
 from service.schemas import (
     CompareBody,
     EmbedBody,
@@ -28,14 +29,13 @@ from service.schemas import (
 from service.searching import Found, find
 from service.uploads import Upload, read_form
 
-router = APIRouter(tags=["search"])
+router = APIRouter(tags=["search"], route_class=AuditedRoute)
 
 
 @router.post(
     "/query",
     response_model=QueryBody,
     openapi_extra=form_body(QueryFields, several=True),
-    responses=problems(413, 415, 422, 503),
 )
 async def query(request: Request, context: Context) -> Response:
     """Find the entries most like a person, shown by one crop or several of the same person."""
@@ -43,12 +43,14 @@ async def query(request: Request, context: Context) -> Response:
     fields, uploads = await read_form(
         request, QueryFields, settings, max_files=settings.max_files, repeatable=NAME_FIELDS
     )
+    trail_of(request).sent(fields, uploads)
     _refuse_unavailable(fields)
     deadline = time.monotonic() + settings.query_deadline_s
     crops = await _embed(request, context, uploads)
     direction = _mean_direction([crop.embedding for crop in crops])
     search = functools.partial(find, context.gallery, direction, fields)
     found = await context.searches.run(search, deadline)
+    trail_of(request).found(found.matches)
     timings = _timings(crops, found)
     stages.note(request, timings.model_dump(exclude=None if fields.rerank else {"rerank"}))
     context.metrics.count_query()
@@ -67,11 +69,11 @@ async def query(request: Request, context: Context) -> Response:
     "/embed",
     response_model=EmbedBody,
     openapi_extra=form_body(EmbedFields, several=False),
-    responses=problems(413, 415, 422, 503),
 )
 async def embed(request: Request, context: Context) -> Response:
     """Return the embedding of one crop; nothing is stored."""
-    _, uploads = await read_form(request, EmbedFields, context.settings)
+    fields, uploads = await read_form(request, EmbedFields, context.settings)
+    trail_of(request).sent(fields, uploads)
     [crop] = await _embed(request, context, uploads)
     return json_answer(
         EmbedBody(
@@ -86,11 +88,10 @@ async def embed(request: Request, context: Context) -> Response:
     "/compare",
     response_model=CompareBody,
     openapi_extra=form_body(CompareFields, several=True),
-    responses=problems(413, 415, 422, 503),
 )
 async def compare(request: Request, context: Context) -> CompareBody:
     """Say how alike two crops are: two `file` parts, `modality` once for both or one each."""
-    _, uploads = await read_form(
+    fields, uploads = await read_form(
         request,
         CompareFields,
         context.settings,
@@ -98,6 +99,7 @@ async def compare(request: Request, context: Context) -> CompareBody:
         max_files=2,
         repeatable=["modality"],
     )
+    trail_of(request).sent(fields, uploads)
     one, other = await _embed(request, context, uploads)
     products = one.embedding.astype(np.float64) * other.embedding
     return CompareBody(

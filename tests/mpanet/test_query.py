@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("service")
     model = write_tiny_artifact(directory / "tiny").directory
     with service(model, directory / "data") as running, ServiceClient(running.url) as client:
-        noted = {"person_id": "ann", "camera_id": "1", "attributes": {"bag": True}}
+        noted: dict[str, Any] = {"person_id": "ann", "camera_id": "1", "attributes": {"bag": True}}
         client.enroll(crop(1), "visible", entry_id="a", **noted)
         client.enroll(crop(2), "visible", entry_id="b", captured_at="2026-01-01T00:00:00Z")
         client.enroll(crop(3), "infrared", entry_id="c", person_id="cy", camera_id="3")
