@@ -67,6 +67,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--crops", type=int, default=256, help="different ones to send")
     parser.add_argument("--batch-crops", type=int, default=16, help="of one /gallery/batch")
     parser.add_argument("--overload", type=float, default=10, help="times the capacity")
+    parser.add_argument(
+        "--enroll-crops", type=int, default=10_000, help="in the folder; a minute's at most"
+    )
     parser.add_argument("--litserve-python", type=Path, metavar="FILE", help="that has litserve")
     parser.add_argument(
         "--serve-options",

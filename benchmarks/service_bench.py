@@ -1,6 +1,6 @@
 """One model's measurements: who takes turns with whom, and what is asked of each.
 
-Owns the processes of one model; figures are made in `service_figures`.
+Owns the processes of one model; figures are made in `service_clients` and `service_figures`.
 """
 
 import argparse
@@ -15,32 +15,33 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.service_clients import Clients, Row, finished
 from benchmarks.service_crops import (
     batch_requests,
     rendered_crops,
     single_requests,
     write_requests,
 )
+from benchmarks.service_enroll import enroll, write_folder
 from benchmarks.service_figures import Neighbours, median_of, percentile, rate_of
 from benchmarks.service_process import REPOSITORY, Server, environment, service
 
-PARTS = ("query", "batch", "latency", "fastapi", "litserve", "overload", "mixed")
-QUERY_CLIENTS, BATCH_CLIENTS = 64, 8
+PARTS = ("query", "batch", "latency", "fastapi", "litserve", "overload", "mixed", "enroll")
+QUERY_CLIENTS, BATCH_CLIENTS, MIXED_CLIENTS = 64, 8, 4
 LATENCY_CLIENTS = (1, 8)
-MIXED_CLIENTS = 4
-OVERLOAD_CONNECTIONS = 1000
-OVERLOAD_WARM_S = 10.0
-LITSERVE_PLANS = ((8, 0.0), (32, 0.0), (16, 0.01))
+OVERLOAD_CONNECTIONS = 1000  # just below what the service takes by default
+OVERLOAD_WARM_S = 12.0  # longer than a query may take: the queue is full and stays so
+LITSERVE_PLANS = (("8", "0.0"), ("32", "0.0"), ("16", "0.01"))
 TRIAL_S = 3.0
 CROPS_SEED = 20
 FIRST_ENTRIES = 256
-
-Row = dict[str, float]
+ENROLL_MOST_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -59,74 +60,58 @@ class Bench:
         self._work = work
         self._args = args
         self._stack = stack
-        crops = rendered_crops(args.crops, CROPS_SEED)
-        self._crops = work / "crops.pkl"
-        self._crops.write_bytes(pickle.dumps([crop.content for crop in crops]))
-        self._requests = {
-            "query": write_requests(work / "query.pkl", single_requests("/query", crops)),
-            "gallery": write_requests(work / "gallery.pkl", single_requests("/gallery", crops)),
-            "batch": write_requests(work / "batch.pkl", batch_requests(crops, args.batch_crops)),
+        self._crops = rendered_crops(args.crops, CROPS_SEED)
+        requests = {
+            "query": single_requests("/query", self._crops),
+            "gallery": single_requests("/gallery", self._crops),
+            "batch": batch_requests(self._crops, args.batch_crops),
         }
-        self._bytes = [len(crop.content) for crop in crops]
+        files = {name: write_requests(work / name, sent) for name, sent in requests.items()}
+        self._clients = Clients(files, args.seconds)
         self._ceiling, self._plan = self._start_ceiling()
         self._service = stack.enter_context(
             service(model, work / "data", work / "serve.log", args.serve_options)
         )
-        self._neighbours_cores = 0.0
 
     def run(self) -> dict[str, Any]:
         """Every part that was asked for."""
         self._fill()
         wanted = self._args.only
-        contenders = [Contender("bare encoder", self.ceiling)]
-        if {"query", "overload"} & {*wanted}:
-            contenders.append(Contender("POST /query", self.query))
-        if "batch" in wanted:
-            contenders.append(Contender("POST /gallery/batch", self.batch))
-        if "latency" in wanted:
-            contenders += self._latencies()
-        contenders += self._peers()
-        rounds = self._rounds(contenders)
+        rounds = self._rounds([Contender("bare encoder", self.ceiling), *self._contenders()])
+        rows = {name: median_of([rows[name] for rows in rounds]) for name in rounds[0]}
         result: dict[str, Any] = {
             "plan": self._plan,
-            "crop_bytes": statistics.mean(self._bytes),
+            "crop_bytes": statistics.mean(len(crop.content) for crop in self._crops),
             "rounds": rounds,
-            "rows": self._medians(rounds),
+            "rows": rows,
         }
         if "overload" in wanted:
-            result["overload"] = self.overload(result["rows"]["POST /query"]["per_s"])
+            result["overload"] = self.overload(rows["POST /query"]["per_s"])
         if "mixed" in wanted:
             result["mixed"] = self.mixed()
+        if "enroll" in wanted:
+            result["enroll"] = self.enroll(rows["bare encoder"]["per_s"])
+        if "litserve" in wanted and self._args.litserve_python is None:
+            result["left_out"] = "LitServe: no --litserve-python with it was given"
         result["memory_mb"] = self._service.memory_mb()
         return result
 
     def ceiling(self) -> Row:
         """Decode and encode, nothing else."""
-        neighbours = Neighbours(lambda: 0.0)
-        assert self._ceiling.stdin is not None
-        assert self._ceiling.stdout is not None
-        started = time.perf_counter()
-        print(json.dumps({"seconds": self._args.seconds}), file=self._ceiling.stdin, flush=True)
-        answer = json.loads(self._ceiling.stdout.readline())
-        seconds = time.perf_counter() - started
-        per_s = rate_of(answer["times"], self._plan["batch"])
+        neighbours, started = Neighbours(lambda: 0.0), time.perf_counter()
+        answer = self._ask_ceiling(seconds=self._args.seconds)
+        elapsed_s = time.perf_counter() - started
         return {
-            "per_s": per_s,
-            "cpu_ms": answer["cpu_s"] / (per_s * seconds) * 1000,
-            "neighbours": neighbours.cores(seconds, answer["cpu_s"]),
+            "per_s": rate_of(answer["times"], self._plan["batch"]),
+            "cpu_ms": answer["cpu_s"] / answer["crops"] * 1000,
+            "neighbours": neighbours.cores(elapsed_s, answer["cpu_s"]),
+            "batch": self._plan["batch"],
         }
-
-    def query(self) -> Row:
-        """Queries at saturation."""
-        return self._load("query", QUERY_CLIENTS)
-
-    def batch(self) -> Row:
-        """Batches of enrolments at saturation."""
-        return self._load("batch", BATCH_CLIENTS, each=self._args.batch_crops)
 
     def overload(self, capacity: float) -> Row:
         """Far more queries than can be answered, sent whether or not earlier ones were."""
-        answer = self._generate(
+        answer = self._clients.answers(
+            self._service,
             "query",
             OVERLOAD_CONNECTIONS,
             rate=self._args.overload * capacity,
@@ -135,9 +120,10 @@ class Bench:
         answers = answer["answers"]
         accepted = [(at, seconds) for at, seconds, status in answers if status == 200]
         refused = [seconds for _, seconds, status in answers if status == 503]
-        per_s = rate_of(sorted(at for at, _ in accepted))
+        per_s = rate_of([at for at, _ in accepted])
         return {
-            "offered_per_s": (len(answers) + answer["unsent"]) / self._args.seconds,
+            "offered_per_s": self._args.overload * capacity,
+            "answered_per_s": len(answers) / self._args.seconds,
             "goodput_per_s": per_s,
             "of_capacity": per_s / capacity,
             "accepted_p50_ms": percentile([s for _, s in accepted], 0.5) * 1000,
@@ -155,43 +141,59 @@ class Bench:
         """A few queries, alone and while others enrol without a pause."""
         alone, beside = [], []
         for _ in range(self._args.rounds):
-            alone.append(self._load("query", MIXED_CLIENTS))
-            enrolling = self._start_load("batch", MIXED_CLIENTS)
-            row = self._load("query", MIXED_CLIENTS)
-            answers = self._finished(enrolling)["answers"]
-            times = sorted(at for at, _, status in answers if status == 200)
+            alone.append(self._row("query", MIXED_CLIENTS))
+            enrolling = self._clients.start(self._service, "batch", MIXED_CLIENTS)
+            row = self._row("query", MIXED_CLIENTS)
+            answers = finished(enrolling)["answers"]
+            times = [at for at, _, status in answers if status == 200]
             beside.append(row | {"enrolled_per_s": rate_of(times, self._args.batch_crops)})
         return {"queries alone": median_of(alone), "beside enrolments": median_of(beside)}
 
-    def _latencies(self) -> list[Contender]:
-        contenders = []
-        for clients in LATENCY_CLIENTS:
-            for call in ("query", "gallery"):
-                name = f"POST /{call}, {clients} client{'s' if clients > 1 else ''}"
-                stages = call == "query" and clients == 1
-                contenders.append(
-                    Contender(
-                        name,
-                        lambda call=call, clients=clients, stages=stages: self._load(
-                            call, clients, stages=stages, seconds=self._args.seconds / 2
-                        ),
-                    )
-                )
-        contenders.append(Contender("POST /gallery", lambda: self._load("gallery", QUERY_CLIENTS)))
-        return contenders
+    def enroll(self, ceiling: float) -> dict[str, Row]:
+        """`mpanet enroll` of a folder, and of the same folder again."""
+        count = min(self._args.enroll_crops, round(ceiling * ENROLL_MOST_S))
+        folder = write_folder(self._work / "folder", self._crops, count)
+        first = enroll(folder, self._service.port)
+        after = self.ceiling()["per_s"]
+        first["of_ceiling"] = first["per_s"] / statistics.mean((ceiling, after))
+        return {"first": first, "again": enroll(folder, self._service.port)}
 
-    def _peers(self) -> list[Contender]:
-        contenders = []
-        if "fastapi" in self._args.only:
+    def _contenders(self) -> list[Contender]:
+        wanted, found = self._args.only, []
+        if {"query", "overload"} & {*wanted}:
+            found.append(Contender("POST /query", partial(self._row, "query", QUERY_CLIENTS)))
+        if "batch" in wanted:
+            batch = partial(self._row, "batch", BATCH_CLIENTS, each=self._args.batch_crops)
+            found.append(Contender("POST /gallery/batch", batch))
+        if "latency" in wanted:
+            found += self._latencies()
+        if "fastapi" in wanted:
             server = self._peer([sys.executable, "-m", "benchmarks.service_fastapi"], [])
-            contenders.append(Contender("bare FastAPI handler", lambda: self._awake(server)))
-        if "litserve" in self._args.only and self._args.litserve_python is not None:
+            found.append(Contender("bare FastAPI handler", partial(self._awake, server)))
+        if "litserve" in wanted and self._args.litserve_python is not None:
             python = [str(self._args.litserve_python), "-m", "benchmarks.service_litserve"]
             plan = self._best_litserve(python)
-            server_2 = self._peer(python, plan)
             name = f"LitServe, max_batch_size {plan[0]}, batch_timeout {plan[1]} s"
-            contenders.append(Contender(name, lambda: self._awake(server_2)))
-        return contenders
+            found.append(Contender(name, partial(self._awake, self._peer(python, plan))))
+        return found
+
+    def _latencies(self) -> list[Contender]:
+        """Each call of one crop with few clients, and enrolments with many."""
+        half = self._args.seconds / 2
+        found = [
+            Contender(
+                f"POST /{call}, {clients} client{'s' if clients > 1 else ''}",
+                partial(
+                    self._row, call, clients, seconds=half, stages=call == "query" and clients == 1
+                ),
+            )
+            for clients in LATENCY_CLIENTS
+            for call in ("query", "gallery")
+        ]
+        return [*found, Contender("POST /gallery", partial(self._row, "gallery", QUERY_CLIENTS))]
+
+    def _row(self, call: str, clients: int, **options: Any) -> Row:
+        return self._clients.row(self._service, call, clients, **options)
 
     def _peer(self, command: Sequence[str], options: Sequence[str]) -> Server:
         """Start another server; it sleeps until its turn, since some poll while idle."""
@@ -208,27 +210,30 @@ class Bench:
             says=rf"running on http://127\.0\.0\.1:({port})",
         )
 
-    def _best_litserve(self, python: Sequence[str]) -> list[str]:
+    def _best_litserve(self, python: Sequence[str]) -> tuple[str, str]:
+        """The fastest of a few plans."""
         found = {}
-        for max_batch, timeout_s in LITSERVE_PLANS:
-            options = [str(max_batch), str(timeout_s)]
-            with self._started(python, options) as server:
-                row = self._load("query", QUERY_CLIENTS, server=server, seconds=TRIAL_S)
-            found[row["per_s"]] = options
-        return found[max(found)]
+        for plan in LITSERVE_PLANS:
+            with self._started(python, plan) as server:
+                row = self._clients.row(server, "query", QUERY_CLIENTS, seconds=TRIAL_S)
+            found[plan] = row["per_s"]
+        return max(found, key=lambda plan: found[plan])
 
     def _awake(self, server: Server) -> Row:
         server.resume()
         try:
-            return self._load("query", QUERY_CLIENTS, server=server)
+            return self._clients.row(server, "query", QUERY_CLIENTS)
         finally:
             server.pause()
 
     def _fill(self) -> None:
         """Give the gallery something to find, and warm everything up."""
-        requests = max(1, FIRST_ENTRIES // self._args.batch_crops)
-        for _ in range(2):
-            self._generate("batch", BATCH_CLIENTS, seconds=requests / 50, warm_s=0)
+        while self._service_entries() < FIRST_ENTRIES:
+            self._clients.answers(self._service, "batch", BATCH_CLIENTS, seconds=0.2, warm_s=0)
+        self._clients.answers(self._service, "query", BATCH_CLIENTS, seconds=0.5, warm_s=0)
+
+    def _service_entries(self) -> float:
+        return self._service.metric("mpanet_gallery_entries")
 
     def _rounds(self, contenders: Sequence[Contender]) -> list[dict[str, Row]]:
         rounds = []
@@ -241,67 +246,10 @@ class Bench:
             rounds.append({contender.name: rows[contender.name] for contender in contenders})
         return rounds
 
-    @staticmethod
-    def _medians(rounds: Sequence[dict[str, Row]]) -> dict[str, Row]:
-        return {name: median_of([rows[name] for rows in rounds]) for name in rounds[0]}
-
-    def _load(
-        self,
-        call: str,
-        clients: int,
-        *,
-        each: int = 1,
-        stages: bool = False,
-        seconds: float | None = None,
-        server: Server | None = None,
-    ) -> Row:
-        """Ask a server without a pause, return what came of it per crop."""
-        server = server or self._service
-        cpu_s, started = server.cpu_s(), time.perf_counter()
-        neighbours = Neighbours(server.cpu_s)
-        answer = self._generate(call, clients, stages=stages, seconds=seconds, port=server.port)
-        elapsed = time.perf_counter() - started
-        all_crops = answer["sent"] * each
-        ok = [(at, s) for at, s, status in answer["answers"] if status in (200, 201)]
-        seconds_each = [s for _, s in ok]
-        row = {
-            "per_s": rate_of([at for at, _ in ok], each),
-            "p50_ms": percentile(seconds_each, 0.5) * 1000,
-            "p99_ms": percentile(seconds_each, 0.99) * 1000,
-            "failed": len(answer["answers"]) - len(ok) + answer["unanswered"],
-            "cpu_ms": (server.cpu_s() - cpu_s) / max(1, all_crops) * 1000,
-            "generator_ms": answer["cpu_s_per_request"] * 1000 / each,
-            "neighbours": neighbours.cores(elapsed, answer["cpu_s_per_request"] * answer["sent"]),
-        }
-        if stages:
-            for name in ("own", "decode", "queue", "embed", "search", "latency"):
-                row[f"{name}_ms"] = statistics.median(s[name] for s in answer["stages"])
-        return row
-
-    def _generate(self, call: str, clients: int, **options: Any) -> dict[str, Any]:
-        return self._finished(self._start_load(call, clients, **options))
-
-    def _start_load(self, call: str, clients: int, **options: Any) -> "subprocess.Popen[str]":
-        given = {name: value for name, value in options.items() if value is not None}
-        job = {
-            "host": "127.0.0.1",
-            "port": self._service.port,
-            "requests": str(self._requests[call]),
-            "clients": clients,
-            "seconds": self._args.seconds,
-        }
-        command = [sys.executable, "-m", "benchmarks.service_load", json.dumps(job | given)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
-
-    def _finished(self, load: "subprocess.Popen[str]") -> dict[str, Any]:
-        output, _ = load.communicate()
-        if load.returncode:
-            raise RuntimeError(f"the load generator ended with {load.returncode}")
-        answer: dict[str, Any] = json.loads(output)
-        return answer
-
     def _start_ceiling(self) -> tuple["subprocess.Popen[str]", dict[str, Any]]:
-        job = {"model": str(self._model.resolve()), "crops": str(self._crops)}
+        crops = self._work / "crops.pkl"
+        crops.write_bytes(pickle.dumps([crop.content for crop in self._crops]))
+        job = {"model": str(self._model.resolve()), "crops": str(crops)}
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.service_ceiling", json.dumps(job)],
             stdin=subprocess.PIPE,
@@ -314,6 +262,13 @@ class Bench:
         self._stack.callback(process.send_signal, signal.SIGTERM)
         assert process.stdout is not None
         return process, json.loads(process.stdout.readline())
+
+    def _ask_ceiling(self, **job: Any) -> dict[str, Any]:
+        assert self._ceiling.stdin is not None
+        assert self._ceiling.stdout is not None
+        print(json.dumps(job), file=self._ceiling.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self._ceiling.stdout.readline())
+        return answer
 
 
 def free_port() -> int:

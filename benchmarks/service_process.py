@@ -68,6 +68,14 @@ class Server:
         fields = dict(line.split(":", 1) for line in lines)
         return int(fields[name].split()[0]) * 1024 / 1e6
 
+    def metric(self, name: str) -> float:
+        """A figure of its `/metrics`, without labels; 0 where it has none."""
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=START_S)) as connection:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode("utf-8", "replace")
+        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
     def pause(self) -> None:
         """Stop all of it where it stands."""
         os.killpg(self.process.pid, signal.SIGSTOP)
@@ -77,13 +85,13 @@ class Server:
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop it as an operator would; kill all of it where that does not help."""
+        """Stop it as an operator would, and kill what it leaves: LitServe leaves its workers."""
         self.process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(STOP_S)
+        self.process.wait(STOP_S)
 
     def _port(self, says: str, give_up: float) -> int:
         while time.monotonic() < give_up and self.process.poll() is None:

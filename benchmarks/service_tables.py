@@ -14,12 +14,16 @@ def tables(result: Mapping[str, Any]) -> str:
             f"## {model['model']} ({plan['provider']}, {plan['precision']}); medians of"
             f" {len(model['rounds'])} rounds of {result['seconds']:g} s;"
             f" crops of {model['crop_bytes'] / 1000:.1f} kB on average\n\n"
-            f"bare encoder: {plan['threads']} threads decode, batches of {plan['batch']}"
+            f"bare encoder: {plan['threads']} threads decode, batches of {plan['batch']};"
+            f" alone, crops/s: "
+            + ", ".join(f"{stage} {rate:.0f}" for stage, rate in plan["alone"].items())
         )
         parts.append(throughput(model["rows"]))
-        parts += [own_cost(row) for row in model["rows"].values() if "own_ms" in row]
+        parts += [own_cost(name, row) for name, row in model["rows"].items() if "own_ms" in row]
         parts += [overload(model["overload"])] if "overload" in model else []
         parts += [mixed(model["mixed"])] if "mixed" in model else []
+        parts += [enrolled(model["enroll"])] if "enroll" in model else []
+        parts += [model["left_out"]] if "left_out" in model else []
         parts.append(f"memory of the service at the end: {model['memory_mb']:.0f} MB")
     return "\n\n".join(parts)
 
@@ -28,7 +32,7 @@ def throughput(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Who did how much, and at which latency."""
     head = (
         "contender", "crops/s", "of the bare encoder", "p50, ms", "p99, ms", "failed",
-        "its CPU, ms a crop", "generator's", "others' cores",
+        "batch", "its CPU, ms a crop", "generator's", "others' cores",
     )  # fmt: skip
     return table(
         head,
@@ -40,6 +44,7 @@ def throughput(rows: Mapping[str, Mapping[str, float]]) -> str:
                 _shown(row, "p50_ms", 1),
                 _shown(row, "p99_ms", 1),
                 _shown(row, "failed", 0),
+                _shown(row, "batch", 1),
                 _shown(row, "cpu_ms", 2),
                 _shown(row, "generator_ms", 2),
                 _shown(row, "neighbours", 2),
@@ -49,10 +54,32 @@ def throughput(rows: Mapping[str, Mapping[str, float]]) -> str:
     )
 
 
-def own_cost(row: Mapping[str, float]) -> str:
-    """Where one client's time goes: medians, so that they need not add up."""
+def enrolled(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """A folder through `mpanet enroll`."""
+    return "`mpanet enroll`\n\n" + table(
+        ("run", "enrolled", "already there", "refused", "s", "crops/s", "of the bare encoder",
+         "its CPU, ms a crop", "peak memory, MB"),
+        [
+            (
+                name,
+                f"{row['enrolled']:.0f}",
+                f"{row['already_there']:.0f}",
+                f"{row['refused']:.0f}",
+                f"{row['seconds']:.1f}",
+                f"{row['per_s']:.1f}",
+                _shown(row, "of_ceiling", 3),
+                f"{row['cpu_ms']:.2f}",
+                f"{row['peak_mb']:.0f}",
+            )
+            for name, row in rows.items()
+        ],
+    )  # fmt: skip
+
+
+def own_cost(name: str, row: Mapping[str, float]) -> str:
+    """Where a request's time goes: medians, so that they need not add up."""
     stages = ("latency", "decode", "queue", "embed", "search", "own")
-    return "One client, /query, medians in ms; own: latency less decode, embed and search\n\n" + (
+    return f"{name}, medians in ms; own: latency less decode, embed and search\n\n" + (
         table(stages, [[f"{row[f'{stage}_ms']:.2f}" for stage in stages]])
     )
 
@@ -60,12 +87,13 @@ def own_cost(row: Mapping[str, float]) -> str:
 def overload(row: Mapping[str, float]) -> str:
     """More than can be done."""
     return "Overload, queries\n\n" + table(
-        ("offered/s", "answered/s", "of capacity", "accepted p50, ms", "p99", "refused",
-         "refused p50, ms", "p99", "other answers", "not sent", "never answered",
+        ("offered/s", "any answer/s", "served/s", "of capacity", "accepted p50, ms", "p99",
+         "refused", "refused p50, ms", "p99", "other answers", "not sent", "never answered",
          "generator's CPU, ms"),
         [
             (
                 f"{row['offered_per_s']:.0f}",
+                f"{row['answered_per_s']:.0f}",
                 f"{row['goodput_per_s']:.1f}",
                 f"{row['of_capacity']:.3f}",
                 f"{row['accepted_p50_ms']:.0f}",

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mpanet.errors import CommandError
@@ -18,8 +20,13 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api-key", metavar="KEY", help="its API key (MPANET_API_KEY)")
 
 
-def connect(args: argparse.Namespace) -> "ServiceClient":
-    """Open a client of the service that the options name. Raises: CommandError."""
+def connect(
+    args: argparse.Namespace, sleep: Callable[[float], object] = time.sleep
+) -> "ServiceClient":
+    """Open a client of the service that the options name; it waits with `sleep`.
+
+    Raises: CommandError.
+    """
     from service.client import ServiceClient
 
     url = args.url or os.environ.get("MPANET_URL") or DEFAULT_URL
@@ -27,7 +34,7 @@ def connect(args: argparse.Namespace) -> "ServiceClient":
         raise CommandError(f"--url: expected an address with http:// or https://, came {url!r}")
     keys = args.api_key or os.environ.get("MPANET_API_KEY") or ""
     try:
-        return ServiceClient(url, keys.split(",")[0].strip() or None)
+        return ServiceClient(url, keys.split(",")[0].strip() or None, sleep=sleep)
     except ValueError as error:
         raise CommandError(str(error)) from None
 

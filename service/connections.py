@@ -7,6 +7,7 @@ documents. Nothing here knows a key: whoever reaches the port gets so far.
 import asyncio
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -32,6 +33,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     max_connections: int
     timeout_s: float
+    on_refused: Callable[[str], None]
     _timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
     _in_head = True
@@ -132,6 +134,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, kind: Kind, detail: str) -> None:
         self._refused = True
+        self.on_refused(kind.code)
         request_id = uuid.uuid4().hex
         body = json.dumps(document(kind, detail, request_id)).encode()
         lines = [
@@ -146,10 +149,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded(*, max_connections: int, timeout_s: float) -> type[BoundedProtocol]:
+def bounded(
+    *, max_connections: int, timeout_s: float, on_refused: Callable[[str], None]
+) -> type[BoundedProtocol]:
     """Return the protocol with its bounds; the rest of its class is uvicorn's to construct.
 
     `timeout_s`: within this a head must have come, and a piece of an answer must be taken.
+    `on_refused` is told the code of the problem whenever a connection is answered one.
     """
-    bounds: dict[str, Any] = {"max_connections": max_connections, "timeout_s": timeout_s}
+    bounds: dict[str, Any] = {
+        "max_connections": max_connections,
+        "timeout_s": timeout_s,
+        "on_refused": staticmethod(on_refused),
+    }
     return type("ServiceProtocol", (BoundedProtocol,), bounds)

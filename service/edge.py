@@ -95,7 +95,6 @@ class _Call:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID_HEADER] = self.scope["state"]["request_id"]
-            headers["X-Content-Type-Options"] = "nosniff"
             stages = self.scope["state"].get("stages")
             if stages and self.route in TIMED:
                 headers["Server-Timing"] = server_timing(stages)

@@ -137,12 +137,11 @@ def _accepting(context: ServiceContext) -> Check:
 
 async def _audit_ready(context: ServiceContext) -> bool | None:
     """Whether the audit log can be written now; None: there is none."""
-    audit = getattr(context, "audit", None)
-    if audit is None:
+    if context.audit is None:
         return None
     try:
         async with asyncio.timeout(AUDIT_S):
-            await audit.check()
+            await context.audit.check()
     except (AuditUnavailableError, TimeoutError):
         return False
     return True

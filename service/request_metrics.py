@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from service.exposition import Family, Histogram, Sample
+from service.problems import INTERNAL, KINDS, OF_CONNECTIONS
 from service.stages import STAGES
 
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
+CODES: Final = (*(kind.code for kind in KINDS.values()), INTERNAL.code)
+"""They begin at 0: of a counter that begins with its first event no increase is seen."""
 QUERY: Final = "/query"
 QUERY_STAGES: Final = ("decode", "queue", "embed", "search", "rerank")
 
@@ -22,8 +25,8 @@ class RequestCounts:
 
     def __init__(self) -> None:
         self._seconds: dict[tuple[str, str, int], Histogram] = {}
-        self._problems: Counter[str] = Counter()
-        self._connections: Counter[str] = Counter()
+        self._problems = Counter(dict.fromkeys(CODES, 0))
+        self._connections = Counter({kind.code: 0 for kind in OF_CONNECTIONS})
         self._stages = {(QUERY, stage): Histogram(BUCKETS_S) for stage in QUERY_STAGES}
 
     def count_request(

@@ -71,8 +71,10 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
         manifest = encoder.artifact.manifest
         facts = ModelFacts(metrics=manifest.metrics, calibration=manifest.calibration)
         _listen(listener)
+        app = create_app(settings, encoder, gallery, facts, audit=audit)
+        context: ServiceContext = app.state.context
         config = uvicorn.Config(
-            create_app(settings, encoder, gallery, facts, audit=audit),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -80,6 +82,7 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
             http=bounded(
                 max_connections=settings.max_connections,
                 timeout_s=settings.read_timeout_s,
+                on_refused=context.metrics.requests.count_refused_connection,
             ),
             timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
         )

@@ -1,47 +1,28 @@
 """`mpanet enroll`: send a directory or a CSV of crops to a running service.
 
-Which crops those are is `mpanet.crop_list`. Entry ids are made from path and content, so that
-running it twice enrols nothing twice.
+Which crops those are is `mpanet.crop_list`, how they are sent `mpanet.bulk_enrolment`. Entry ids
+are made from path and content: running it again sends everything again, and the service answers
+what it has without work.
 """
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Event
+from typing import TYPE_CHECKING
 
 from mpanet.connection import add_connection_options, connect, failure
 from mpanet.crop_list import CropSource, read_csv, read_flat, read_sysu
+from mpanet.enrolment_summary import Summary
 from mpanet.errors import CommandError
 
 if TYPE_CHECKING:
     from service.client import ServiceClient
 
-REQUESTS_AT_ONCE = 2  # one on its way while the service works on the other
-MAX_REQUEST_BYTES = 16 * 2**20
 REFUSED = 1
-
-
-@dataclass
-class Summary:
-    """What became of the crops; `refused` holds path and reason."""
-
-    enrolled: int = 0
-    already_there: int = 0
-    refused: list[tuple[str, str]] = field(default_factory=list)
-
-    def count(self, sources: Sequence[CropSource], results: Sequence[Mapping[str, Any]]) -> None:
-        """Add the results of one request."""
-        for source, result in zip(sources, results, strict=True):
-            if result["status"] != 201:
-                problem = result["problem"]
-                self.refused.append((source.name, f"{problem['code']}: {problem['detail']}"))
-            elif result.get("replayed"):
-                self.already_there += 1
-            else:
-                self.enrolled += 1
+INTERRUPTED = 130
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,19 +43,39 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", metavar="N", type=int, default=16, help="crops of one request (16)"
     )
+    parser.add_argument("--requests", metavar="N", type=int, default=4, help="requests at once (4)")
+    parser.add_argument(
+        "--outage-s",
+        metavar="S",
+        type=float,
+        default=60,
+        help="seconds that a service which went away is waited for (60)",
+    )
+    parser.add_argument(
+        "--refused", metavar="FILE", type=Path, help="write what was refused, and why, as CSV"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_connection_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `mpanet enroll`. Returns 1 if the service refused any crop."""
+    """Run `mpanet enroll`. Returns 1 if the service refused any crop, 130 if interrupted."""
+    _check(args)
+    sources = _sources(args)
+    stop = Event()
+    with connect(args, sleep=stop.wait) as client:
+        return _enroll(client, sources, args, stop)
+
+
+def _check(args: argparse.Namespace) -> None:
     if not 1 <= args.batch_size <= 64:
         raise CommandError(f"--batch-size: expected 1 to 64, came {args.batch_size}")
-    sources = _sources(args)
-    with connect(args) as client:
-        summary = _enroll(client, list(_batches(sources, args.batch_size)), len(sources))
-    _print(summary, as_json=args.json)
-    return REFUSED if summary.refused else 0
+    if not 1 <= args.requests <= 32:
+        raise CommandError(f"--requests: expected 1 to 32, came {args.requests}")
+    if args.outage_s < 0:
+        raise CommandError(f"--outage-s: expected 0 or more, came {args.outage_s:g}")
+    if args.refused is not None and not args.refused.parent.is_dir():
+        raise CommandError(f"--refused: expected a file in a folder that is there, {args.refused}")
 
 
 def _sources(args: argparse.Namespace) -> list[CropSource]:
@@ -97,76 +98,43 @@ def _sources(args: argparse.Namespace) -> list[CropSource]:
     return read_flat(args.path, fields)
 
 
-def _batches(sources: Iterable[CropSource], max_crops: int) -> Iterator[list[CropSource]]:
-    """Group crops into requests of bounded length and weight; a heavy file goes alone."""
-    batch: list[CropSource] = []
-    weight = 0
-    for source in sources:
-        size = source.path.stat().st_size if source.path.is_file() else 0
-        if batch and (len(batch) == max_crops or weight + size > MAX_REQUEST_BYTES):
-            yield batch
-            batch, weight = [], 0
-        batch.append(source)
-        weight += size
-    if batch:
-        yield batch
-
-
-def _enroll(client: "ServiceClient", batches: Sequence[list[CropSource]], total: int) -> Summary:
+def _enroll(
+    client: "ServiceClient", sources: Sequence[CropSource], args: argparse.Namespace, stop: Event
+) -> int:
     from tqdm import tqdm
 
+    from mpanet.bulk_enrolment import BulkEnrolment
+    from mpanet.crop_files import batches
+    from mpanet.patient_sender import PatientSender
     from service.client import ServiceError
 
-    summary = Summary()
-    with (
-        ThreadPoolExecutor(REQUESTS_AT_ONCE) as senders,
-        tqdm(total=total, unit="crop", desc="enrolling") as progress,
-    ):
-        sent = senders.map(lambda batch: _send(client, batch), batches)
+    work = BulkEnrolment(PatientSender(client, args.outage_s, stop), args.requests, stop)
+    with tqdm(total=len(sources), unit="crop", desc="enrolling") as progress:
+
+        def settled(crops: int) -> None:
+            progress.set_postfix(refused=len(work.summary.refused), refresh=False)
+            progress.update(crops)
+
         try:
-            for batch, results in zip(batches, sent, strict=True):
-                summary.count(batch, results)
-                progress.update(len(batch))
+            work.run(batches(sources, args.batch_size), settled)
         except ServiceError as error:
-            senders.shutdown(cancel_futures=True)
+            progress.close()
+            if work.summary.settled:
+                _report(work.summary, len(sources), args)
             raise failure(error) from error
-    return summary
+        except KeyboardInterrupt:
+            progress.close()
+            _report(work.summary, len(sources), args)
+            print("mpanet enroll: interrupted; run it again for the rest", file=sys.stderr)
+            return INTERRUPTED
+    _report(work.summary, len(sources), args)
+    return REFUSED if work.summary.refused else 0
 
 
-def _send(client: "ServiceClient", batch: Sequence[CropSource]) -> list[Mapping[str, Any]]:
-    """Send one request; returns a result for each crop, unreadable files included."""
-    from service.client import ServiceError
-
-    results: dict[int, Mapping[str, Any]] = {}
-    answers: Sequence[Mapping[str, Any]]
-    contents: dict[int, bytes] = {}
-    for index, source in enumerate(batch):
-        try:
-            contents[index] = source.path.read_bytes()
-        except OSError as error:
-            reason = {"code": "unreadable_file", "detail": error.strerror}
-            results[index] = {"status": 0, "problem": reason}
-    entries = [batch[index].entry(content) for index, content in contents.items()]
-    if entries:
-        try:
-            answers = client.enroll_batch(list(contents.values()), entries)
-        except ServiceError as error:
-            if error.status != 413:
-                raise
-            answers = [{"status": error.status, "problem": error.problem}] * len(entries)
-        results.update(zip(contents, answers, strict=True))
-    return [results[index] for index in range(len(batch))]
-
-
-def _print(summary: Summary, *, as_json: bool) -> None:
-    if as_json:
-        refused = [{"path": path, "reason": reason} for path, reason in summary.refused]
-        counts = {"enrolled": summary.enrolled, "already_there": summary.already_there}
-        print(json.dumps({**counts, "refused": refused}, indent=2))
-        return
-    for path, reason in summary.refused:
-        print(f"refused {path}: {reason}")
-    print(
-        f"enrolled {summary.enrolled}, already there {summary.already_there},"
-        f" refused {len(summary.refused)}"
-    )
+def _report(summary: Summary, crops: int, args: argparse.Namespace) -> None:
+    if args.json:
+        print(json.dumps(summary.document(crops), indent=2))
+    else:
+        print("\n".join(summary.lines(crops)))
+    if args.refused is not None:
+        summary.write_refused(args.refused)

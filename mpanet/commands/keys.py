@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from service.keys import KeyRecord
 
 ROLES = ("query", "enroll", "admin")
+MAX_PER_MINUTE = 1_000_000
 MAX_DAYS = 36_500
 
 
@@ -50,7 +51,7 @@ def _configure_create(action: argparse.ArgumentParser) -> None:
     )
     action.add_argument(
         "--rate-limit",
-        type=_number_up_to(1_000_000),
+        type=_number_up_to(MAX_PER_MINUTE),
         metavar="N",
         help="requests a minute (MPANET_RATE_LIMIT of the service)",
     )

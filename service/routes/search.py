@@ -16,7 +16,7 @@ from service.context import Context, ServiceContext, unless_client_leaves
 from service.crop_jobs import EmbeddedCrop
 from service.errors import NotAvailableYetError
 from service.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
-from service.openapi import form_body, problems
+from service.openapi import form_body
 from service.schemas import (
     CompareBody,
     EmbedBody,
@@ -36,7 +36,6 @@ router = APIRouter(tags=["search"], route_class=AuditedRoute)
     "/query",
     response_model=QueryBody,
     openapi_extra=form_body(QueryFields, several=True),
-    responses=problems(413, 415, 422, 503, 507),
 )
 async def query(request: Request, context: Context) -> Response:
     """Find the entries most like a person, shown by one crop or several of the same person."""
@@ -70,7 +69,6 @@ async def query(request: Request, context: Context) -> Response:
     "/embed",
     response_model=EmbedBody,
     openapi_extra=form_body(EmbedFields, several=False),
-    responses=problems(413, 415, 422, 503, 507),
 )
 async def embed(request: Request, context: Context) -> Response:
     """Return the embedding of one crop; nothing is stored."""
@@ -90,7 +88,6 @@ async def embed(request: Request, context: Context) -> Response:
     "/compare",
     response_model=CompareBody,
     openapi_extra=form_body(CompareFields, several=True),
-    responses=problems(413, 415, 422, 503, 507),
 )
 async def compare(request: Request, context: Context) -> CompareBody:
     """Say how alike two crops are: two `file` parts, `modality` once for both or one each."""

@@ -2,14 +2,15 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mpanet.cli import main
-from service.client import ServiceClient
+from mpanet.enrolment_summary import Summary
+from service.client import ServiceClient, ServiceError
 from tests.mpanet.serving import service
 from tests.service.fakes import crop
 from tests.service.tiny_artifact import write_tiny_artifact
@@ -74,7 +75,16 @@ def test_a_sysu_folder_says_person_camera_and_modality(
     url: str, client: ServiceClient, sysu: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, summary = enroll(capsys, sysu, "--layout", "sysu-mm01", "--url", url)
-    assert (code, summary) == (0, {"enrolled": 3, "already_there": 0, "refused": []})
+    assert (code, summary) == (
+        0,
+        {
+            "enrolled": 3,
+            "already_there": 0,
+            "not_sent": 0,
+            "refused_by_code": {},
+            "refused": [],
+        },
+    )
     said = {(e["person_id"], e["camera_id"], e["modality"]) for e in client.list()}
     assert said == {
         ("0001", "cam1", "visible"),
@@ -98,7 +108,8 @@ def test_running_it_twice_enrols_nothing_twice(
     enroll(capsys, sysu, *options)
     write(sysu / "cam2" / "0001" / "0001.jpg", crop(7, "JPEG"))
     code, summary = enroll(capsys, sysu, *options)
-    assert (code, summary) == (0, {"enrolled": 1, "already_there": 3, "refused": []})
+    assert (code, summary["enrolled"], summary["already_there"]) == (0, 1, 3)
+    assert summary["refused"] == []
     assert len(list(client.list())) == 4
 
 
@@ -162,10 +173,76 @@ def test_the_summary_for_people(
     write(folder / "b.png", b"text")
     assert main(["enroll", str(folder), "--modality", "visible", "--url", url]) == 1
     captured = capsys.readouterr()
-    *refused, last = captured.out.splitlines()
+    heading, example, last = captured.out.splitlines()
+    assert heading == "refused 1 as unsupported_image:"
+    assert example.startswith("  b.png: not an image")
     assert last == "enrolled 1, already there 0, refused 1"
-    assert refused[0].startswith("refused b.png: unsupported_image")
     assert "enrolling" in captured.err  # the progress bar
+
+
+def test_the_refused_are_left_as_a_table(
+    url: str, client: ServiceClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "crops" / "b.png", b"text").parent
+    refused = tmp_path / "refused.csv"
+    options = ("--modality", "visible", "--refused", str(refused), "--url", url)
+    assert enroll(capsys, folder, *options)[0] == 1
+    with refused.open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["path"], row["code"]) == ("b.png", "unsupported_image")
+
+
+def test_an_interruption_says_what_was_done_and_exits_130(
+    url: str,
+    client: ServiceClient,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(40):
+        write(tmp_path / "crops" / f"{seed:02d}.png", crop(seed))
+
+    def interrupt(self: Summary, settled: Iterable[tuple[str, Any]]) -> None:
+        count(self, settled)
+        if self.enrolled == 1:
+            raise KeyboardInterrupt
+
+    count = Summary.count
+    monkeypatch.setattr(Summary, "count", interrupt)
+    arguments = ["enroll", str(tmp_path / "crops"), "--modality", "visible", "--json"]
+    assert main([*arguments, "--batch-size", "1", "--url", url]) == 130
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert summary["enrolled"] == len(list(client.list()))
+    assert 1 <= summary["enrolled"] < 40
+    assert summary["not_sent"] == 40 - summary["enrolled"]
+    assert "interrupted" in captured.err
+
+
+def test_a_refusal_of_the_whole_says_what_was_done_before(
+    url: str,
+    client: ServiceClient,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(6):
+        write(tmp_path / "crops" / f"{seed}.png", crop(seed))
+    send = ServiceClient.enroll_batch
+    calls: list[int] = []
+
+    def revoked_later(self: ServiceClient, *content: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise ServiceError({"status": 401, "code": "unauthorized", "detail": "no such key"})
+        return send(self, *content, **options)
+
+    monkeypatch.setattr(ServiceClient, "enroll_batch", revoked_later)
+    options = ["--modality", "visible", "--batch-size", "1", "--requests", "1", "--url", url]
+    assert main(["enroll", str(tmp_path / "crops"), *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ["enrolled 2, already there 0, refused 0, not sent 4"]
+    assert "401 (unauthorized): no such key" in captured.err
 
 
 @pytest.mark.parametrize(
@@ -204,6 +281,9 @@ def test_other_usage_errors_are_one_line(
         ([str(empty), "--layout", "sysu-mm01", "--cameras", "7"], "came 7"),
         ([str(empty), "--layout", "sysu-mm01", "--modality", "visible"], "modality"),
         ([str(empty), "--modality", "visible", "--batch-size", "0"], "--batch-size"),
+        ([str(empty), "--modality", "visible", "--requests", "33"], "came 33"),
+        ([str(empty), "--modality", "visible", "--outage-s", "-1"], "came -1"),
+        ([str(empty), "--modality", "visible", "--refused", "no/where.csv"], "--refused"),
         ([str(tmp_path / "bytes.csv")], "UTF-8"),
     ]:
         assert expected in usage_error(capsys, *arguments)

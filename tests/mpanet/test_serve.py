@@ -66,9 +66,8 @@ def test_bodies_over_real_sockets(model: Path, tmp_path: Path) -> None:
             )
             assert chunked.status_code == 413
         with socket.create_connection(_host_and_port(running.url)) as leaving:
-            leaving.sendall(
-                b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\nhalf"
-            )
+            head = b"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n"
+            leaving.sendall(head + b"half")
         with ServiceClient(running.url) as client:
             assert client.embed(crop(1), "visible")["dimension"] == 3072
         assert running.stop(signal.SIGTERM) == 0
