@@ -85,7 +85,7 @@ def audited(settings: ServiceSettings, gallery: Gallery, tmp_path: Path) -> Iter
     with (
         running(app) as transport,
         httpx.Client(
-            transport=transport, base_url="http://service", headers={"X-API-Key": KEY}
+            transport=transport, base_url="http://localhost", headers={"X-API-Key": KEY}
         ) as client,
     ):
         yield Audited(client, tmp_path / "audit", OwnDisk, gallery, log)
@@ -376,7 +376,7 @@ def test_on_a_full_disk_nothing_is_done_until_there_is_room(
     with pytest.raises(AuditUnavailableError):  # a call that was under way finds the disk full
         asyncio.run(fill(audited.log))
     problem_of(audited.http.request(method, path, **arguments), 507, "storage_full")
-    assert audited.http.get("/readyz").status_code == 200
+    assert audited.http.get("/models").status_code == 200
     audited.disk.full = False
     assert audited.http.get("/gallery").json() == before
     assert audited.http.request(method, path, **arguments).status_code != 507
@@ -411,6 +411,6 @@ def test_a_broken_disk_holds_back_answers_and_a_change_that_was_made_is_owed(
 def test_without_a_log_calls_are_served(settings: ServiceSettings, gallery: Gallery) -> None:
     with (
         running(create_app(settings, TinyEncoder(), gallery)) as transport,
-        httpx.Client(transport=transport, base_url="http://service") as client,
+        httpx.Client(transport=transport, base_url="http://localhost") as client,
     ):
         assert client.get("/gallery").status_code == 200
