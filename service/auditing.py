@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from gallery_index.records import Added, ErasureReceipt, GalleryEntry, Match
+from service import stages
 from service.audit.event import AuditEvent, Phase, ShownEntry
 from service.audit.log import AuditLog
 from service.context import ServiceContext, in_thread
@@ -101,6 +102,7 @@ class Trail:
     """What is known of one call so far. Without a log it is kept and goes nowhere."""
 
     def __init__(self, request: Request, call: str, log: AuditLog | None, *, changes: bool) -> None:
+        self._request = request
         caller = request.state.caller
         self._log = log
         self._changes = changes
@@ -182,7 +184,8 @@ class Trail:
     async def begin(self) -> None:
         """Record that the call is asked for, before it is done. Raises: AuditUnavailableError."""
         if self._log is not None:
-            await self._log.record(self._made("asked", None, None, ()))
+            with stages.timed(self._request, "audit"):
+                await self._log.record(self._made("asked", None, None, ()))
 
     async def end(self, status: int, code: str | None = None) -> None:
         """Record how the call ends. Raises: AuditUnavailableError.
@@ -195,7 +198,8 @@ class Trail:
         crops = await in_thread(_digests, self._crops) if large else _digests(self._crops)
         event = self._made("done", status, code, crops)
         try:
-            await self._log.record(event)
+            with stages.timed(self._request, "audit"):
+                await self._log.record(event)
         except AuditUnavailableError as failure:
             if self._changes and code is None:
                 kind = kind_of(failure)
