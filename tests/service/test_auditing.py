@@ -110,7 +110,8 @@ def test_every_call_that_concerns_a_person_is_of_a_route_that_records() -> None:
     routers = (gallery_routes.router, search.router, models.router, status.router)
     for route in (route for router in routers for route in router.routes):
         assert isinstance(route, APIRoute)
-        [method] = route.methods or ()
+        assert route.methods is not None
+        [method] = route.methods
         assert isinstance(route, AuditedRoute) or AUDITED[f"{method} {route.path}"] == "nothing"
 
 
