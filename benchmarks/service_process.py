@@ -85,13 +85,13 @@ class Server:
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop it as an operator would; kill all of it where that does not help."""
+        """Stop it as an operator would, and kill what it leaves: LitServe leaves its workers."""
         self.process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(STOP_S)
+        self.process.wait(STOP_S)
 
     def _port(self, says: str, give_up: float) -> int:
         while time.monotonic() < give_up and self.process.poll() is None:

@@ -112,7 +112,7 @@ class Wire:
 
 def head(method: str, path: str, **headers: object) -> bytes:
     """Return the head of a request; `content_length=3` is `Content-Length: 3`."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: service"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 

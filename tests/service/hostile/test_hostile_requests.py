@@ -10,8 +10,8 @@ from tests.service.fakes import crop
 from tests.service.hostile.bodies import GOOD
 from tests.service.hostile.victim import Victim, check_problem
 
-GET = b"GET /healthz HTTP/1.1\r\nHost: service\r\n"
-POST = b"POST /embed HTTP/1.1\r\nHost: service\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /embed HTTP/1.1\r\nHost: localhost\r\n"
 NO_HTTP = {
     "garbage": b"GARBAGE\r\n\r\n",
     "binary": bytes(range(256)) * 4,
@@ -53,7 +53,7 @@ def test_what_is_no_request_is_refused_once_and_the_connection_closed(
         target.serve_good(wire, 1)
 
 
-SMUGGLED = b"DELETE /gallery/known-1 HTTP/1.1\r\nHost: service\r\n\r\n"
+SMUGGLED = b"DELETE /gallery/known-1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize(
