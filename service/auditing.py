@@ -184,7 +184,7 @@ class Trail:
     async def begin(self) -> None:
         """Record that the call is asked for, before it is done. Raises: AuditUnavailableError."""
         if self._log is not None:
-            with stages.timed(self._request, "audit"):
+            with timed(self._stages, "audit"):
                 await self._log.record(self._made("asked", None, None, ()))
 
     async def end(self, status: int, code: str | None = None) -> None:
