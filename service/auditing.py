@@ -17,7 +17,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from gallery_index.records import Added, ErasureReceipt, GalleryEntry, Match
-from service import stages
 from service.audit.event import AuditEvent, Phase, ShownEntry
 from service.audit.log import AuditLog
 from service.context import ServiceContext, in_thread
@@ -25,6 +24,7 @@ from service.enrolment import Enrolment
 from service.errors import AuditUnavailableError
 from service.fields import EnrolFields, EntryPatch, Fields
 from service.problems import INVALID_FIELDS, kind_of
+from service.stages import stages_of, timed
 from service.uploads import Upload
 
 Kept = Literal["changes", "looks", "nothing"]
@@ -102,8 +102,8 @@ class Trail:
     """What is known of one call so far. Without a log it is kept and goes nowhere."""
 
     def __init__(self, request: Request, call: str, log: AuditLog | None, *, changes: bool) -> None:
-        self._request = request
         caller = request.state.caller
+        self._stages = stages_of(request)
         self._log = log
         self._changes = changes
         self._event = AuditEvent(
@@ -184,7 +184,7 @@ class Trail:
     async def begin(self) -> None:
         """Record that the call is asked for, before it is done. Raises: AuditUnavailableError."""
         if self._log is not None:
-            with stages.timed(self._request, "audit"):
+            with timed(self._stages, "audit"):
                 await self._log.record(self._made("asked", None, None, ()))
 
     async def end(self, status: int, code: str | None = None) -> None:
@@ -198,7 +198,7 @@ class Trail:
         crops = await in_thread(_digests, self._crops) if large else _digests(self._crops)
         event = self._made("done", status, code, crops)
         try:
-            with stages.timed(self._request, "audit"):
+            with timed(self._stages, "audit"):
                 await self._log.record(event)
         except AuditUnavailableError as failure:
             if self._changes and code is None:

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from model.config import MPANetConfig
-from service import stages
 from service.auditing import AuditedRoute, trail_of
 from service.context import Context, ServiceContext, unless_client_leaves
 from service.crop_jobs import EmbeddedCrop
@@ -27,6 +26,7 @@ from service.schemas import (
     match_body,
 )
 from service.searching import Found, find
+from service.stages import of_crops, stages_of
 from service.uploads import Upload, read_form
 
 router = APIRouter(tags=["search"], route_class=AuditedRoute)
@@ -52,7 +52,7 @@ async def query(request: Request, context: Context) -> Response:
     found = await context.searches.run(search, deadline)
     trail_of(request).found(found.matches)
     timings = _timings(crops, found)
-    stages.note(request, timings.model_dump(exclude=None if fields.rerank else {"rerank"}))
+    stages_of(request).update(timings.model_dump(exclude=None if fields.rerank else {"rerank"}))
     context.metrics.count_query()
     return json_answer(
         QueryBody(
@@ -121,7 +121,7 @@ async def _embed(
         if not isinstance(result, EmbeddedCrop):
             raise result
         crops.append(result)
-    stages.note(request, stages.of_crops(crops))
+    stages_of(request).update(of_crops(crops))
     return crops
 
 

@@ -93,7 +93,7 @@ def audited(settings: ServiceSettings, gallery: Gallery, tmp_path: Path) -> Iter
     with (
         running(app) as transport,
         httpx.Client(
-            transport=transport, base_url="http://service", headers={"X-API-Key": KEY}
+            transport=transport, base_url="http://localhost", headers={"X-API-Key": KEY}
         ) as client,
     ):
         yield Audited(client, tmp_path / "audit", OwnDisk, gallery, log, query_key)

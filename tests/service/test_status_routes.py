@@ -82,6 +82,18 @@ def test_readiness_names_model_store_index_and_durability(shared_http: httpx.Cli
     assert body["model"]["model_id"] == MODEL_ID
     assert body["store"] == {"kind": "sqlite", "durability": "power-loss"}
     assert body["durability"] == "power-loss"
+    assert [check["name"] for check in body["checks"]] == [
+        "model",
+        "encoder",
+        "store",
+        "index",
+        "durability",
+        "disk",
+        "audit",
+        "queue",
+        "accepting",
+    ]
+    assert all(check["ok"] and check["detail"] for check in body["checks"])
     assert body["index"] == {
         "kind": "exact-fp16",
         "entries": 0,
