@@ -30,7 +30,7 @@ from benchmarks.service_crops import (
 )
 from benchmarks.service_enroll import enroll, write_folder
 from benchmarks.service_figures import Neighbours, median_of, percentile, rate_of
-from benchmarks.service_process import REPOSITORY, Server, environment, service
+from benchmarks.service_process import REPOSITORY, Server, environment, memory_mb, service
 
 PARTS = ("query", "batch", "latency", "fastapi", "litserve", "overload", "mixed", "enroll")
 QUERY_CLIENTS, BATCH_CLIENTS, MIXED_CLIENTS = 64, 8, 4
@@ -93,7 +93,7 @@ class Bench:
             result["enroll"] = self.enroll(rows["bare encoder"]["per_s"])
         if "litserve" in wanted and self._args.litserve_python is None:
             result["left_out"] = "LitServe: no --litserve-python with it was given"
-        result["memory_mb"] = self._service.memory_mb()
+        result["memory_mb"] = memory_mb(self._service.process.pid)
         return result
 
     def ceiling(self) -> Row:

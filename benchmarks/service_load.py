@@ -82,6 +82,7 @@ class Load:
             self._send_again(end)
         self._finish(end + LAST_ANSWERS_S)
         cpu_s = time.process_time() - cpu_s
+        self._close()
         return {
             "answers": [
                 (at - begin, seconds, status)
@@ -118,6 +119,11 @@ class Load:
     def _finish(self, until: float) -> None:
         while self._busy and time.perf_counter() < until:
             self._wait(0.1)
+
+    def _close(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            key.data.socket.close()
+        self._selector.close()
 
     def _open(self, connections: int) -> None:
         for _ in range(connections):

@@ -62,12 +62,6 @@ class Server:
         """Processor seconds that it and the processes it started have taken."""
         return sum(map(cpu_s, family(self.process.pid)))
 
-    def memory_mb(self, name: str = "VmRSS") -> float:
-        """A counter of its memory, in MB."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
-        return int(fields[name].split()[0]) * 1024 / 1e6
-
     def metric(self, name: str) -> float:
         """A figure of its `/metrics`, without labels; 0 where it has none."""
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=START_S)) as connection:
@@ -85,13 +79,13 @@ class Server:
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop it as an operator would; kill all of it where that does not help."""
+        """Stop it as an operator would, and kill what it leaves: LitServe leaves its workers."""
         self.process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(STOP_S)
+        self.process.wait(STOP_S)
 
     def _port(self, says: str, give_up: float) -> int:
         while time.monotonic() < give_up and self.process.poll() is None:
@@ -147,3 +141,13 @@ def cpu_s(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def memory_mb(pid: int, name: str = "VmRSS") -> float:
+    """A counter of a process's memory, in MB; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields[name].split()[0]) * 1024 / 1e6 if name in fields else 0.0

@@ -24,6 +24,7 @@ from service.enrolment import Enrolment
 from service.errors import AuditUnavailableError
 from service.fields import EnrolFields, EntryPatch, Fields
 from service.problems import INVALID_FIELDS, kind_of
+from service.stages import stages_of, timed
 from service.uploads import Upload
 
 Kept = Literal["changes", "looks", "nothing"]
@@ -102,6 +103,7 @@ class Trail:
 
     def __init__(self, request: Request, call: str, log: AuditLog | None, *, changes: bool) -> None:
         caller = request.state.caller
+        self._stages = stages_of(request)
         self._log = log
         self._changes = changes
         self._event = AuditEvent(
@@ -182,7 +184,8 @@ class Trail:
     async def begin(self) -> None:
         """Record that the call is asked for, before it is done. Raises: AuditUnavailableError."""
         if self._log is not None:
-            await self._log.record(self._made("asked", None, None, ()))
+            with timed(self._stages, "audit"):
+                await self._log.record(self._made("asked", None, None, ()))
 
     async def end(self, status: int, code: str | None = None) -> None:
         """Record how the call ends. Raises: AuditUnavailableError.
@@ -195,7 +198,8 @@ class Trail:
         crops = await in_thread(_digests, self._crops) if large else _digests(self._crops)
         event = self._made("done", status, code, crops)
         try:
-            await self._log.record(event)
+            with timed(self._stages, "audit"):
+                await self._log.record(event)
         except AuditUnavailableError as failure:
             if self._changes and code is None:
                 kind = kind_of(failure)

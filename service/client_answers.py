@@ -191,6 +191,14 @@ class ReadyIndex(TypedDict):
     recall_target: float
 
 
+class ReadyCheck(TypedDict):
+    """What one part says of itself."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
 class Readiness(TypedDict):
     """Every part works; `durability` says what a reply of 201 survives."""
 
@@ -199,3 +207,4 @@ class Readiness(TypedDict):
     store: ReadyStore
     index: ReadyIndex
     durability: str
+    checks: list[ReadyCheck]

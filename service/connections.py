@@ -6,12 +6,14 @@ documents. Nothing here knows a key: whoever reaches the port gets so far.
 
 import asyncio
 import json
-import uuid
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.ids import new_id
+from service.logging_format import with_fields
 from service.problems import (
     HEAD_TOO_LONG,
     MALFORMED_REQUEST,
@@ -22,6 +24,8 @@ from service.problems import (
     document,
 )
 from service.security_headers import LINES
+
+log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 DRAIN_S: Final = 5.0
@@ -134,8 +138,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, kind: Kind, detail: str) -> None:
         self._refused = True
-        self.on_refused(kind.code)
-        request_id = uuid.uuid4().hex
+        request_id = new_id()
+        self._tell(kind, request_id)
         body = json.dumps(document(kind, detail, request_id)).encode()
         lines = [
             f"content-type: {MEDIA_TYPE}",
@@ -147,6 +151,13 @@ class BoundedProtocol(HttpToolsProtocol):
         head = "".join(f"{line}\r\n" for line in lines).encode()
         self.transport.write(STATUS_LINE[kind.status] + head + LINES + b"\r\n" + body)
         self.transport.close()
+
+    def _tell(self, kind: Kind, request_id: str) -> None:
+        self.on_refused(kind.code)
+        fields = {"request_id": request_id, "status": kind.status, "code": kind.code}
+        if self.client is not None:
+            fields["client"] = self.client[0]
+        log.info("connection refused", extra=with_fields(fields))
 
 
 def bounded(

@@ -37,13 +37,13 @@ def refuse_cross_origin(method: str, headers: Mapping[bytes, bytes]) -> None:
 def refuse_other_hosts(headers: Mapping[bytes, bytes]) -> None:
     """Refuse a name that is not this machine's own. Raises: CrossOriginError.
 
-    A request without a Host is no browser's.
+    A request without a Host is no browser's. The answer does not repeat what came.
     """
     host = headers.get(b"host", b"").decode("latin-1").strip().lower()
     if host and not is_loopback(_without_port(host)):
         raise CrossOriginError(
-            "without API keys the service answers as localhost, 127.0.0.1 or [::1] alone,"
-            f" came the host {host!r}"
+            "expected the host localhost, 127.0.0.1 or [::1], as the service has no API keys;"
+            " another one came"
         )
 
 

@@ -30,7 +30,7 @@ def docs_page(document: Mapping[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-        f"<h1>{title}</h1><p>{escape(info['description'])}</p>"
+        f"<h1>{title}</h1>{_paragraphs(info['description'])}"
         f'<p><a href="/openapi.json">openapi.json</a></p>{operations}{_codes()}</html>'
     )
 
@@ -53,9 +53,13 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
         ]
     answers = [(status, answer["description"]) for status, answer in operation["responses"].items()]
     return (
-        f"<h2>{method} {escape(path)}</h2><p>{escape(operation.get('description', ''))}</p>"
+        f"<h2>{method} {escape(path)}</h2>{_paragraphs(operation.get('description', ''))}"
         f"{_table(('field', '', 'type', ''), rows)}{_table(('answer', ''), answers)}"
     )
+
+
+def _paragraphs(text: str) -> str:
+    return "".join(f"<p>{escape(paragraph)}</p>" for paragraph in text.split("\n\n"))
 
 
 def _type(schema: Mapping[str, Any]) -> str:

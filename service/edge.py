@@ -4,9 +4,9 @@ The only place that catches whatever is left, so that no error leaves the servic
 """
 
 import logging
+import random
 import re
 import time
-import uuid
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import RequestError
+from service.keys import KEY_TEXT
 from service.logging_format import with_fields
 from service.problems import response_to
 from service.request_metrics import RequestCounts
@@ -60,6 +61,7 @@ class Edge:
         finally:
             self._count(call)
             _log(call, breakdown)
+            breakdown = None  # with its traceback it would keep all of this for the collector
 
     def _count(self, call: "_Call") -> None:
         state = call.scope["state"]
@@ -117,7 +119,8 @@ def _fields(call: _Call) -> dict[str, Any]:
     state = call.scope["state"]
     fields = {"request_id": state["request_id"], "method": call.scope["method"]}
     if call.route is None:
-        fields["path"] = quote(call.scope["path"][:MAX_PATH], errors="replace")[:MAX_PATH]
+        path = KEY_TEXT.sub("KEY", call.scope["path"])[:MAX_PATH]
+        fields["path"] = quote(path, errors="replace")[:MAX_PATH]
     else:
         fields["route"] = call.route
     fields["status"] = call.status
@@ -135,4 +138,4 @@ def _fields(call: _Call) -> dict[str, Any]:
 def _request_id(headers: Headers) -> str:
     """Take the client's request id where it is a sane one, else make one."""
     given = headers.get(REQUEST_ID_HEADER, "")
-    return given if _SANE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _SANE_REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"

@@ -9,12 +9,12 @@ from gallery_index.errors import EntryConflictError, GalleryError
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import Added, NewEntry
 from model.errors import ImageError
-from service import stages
 from service.context import ServiceContext, in_thread, unless_client_leaves, written
 from service.crop_jobs import EmbeddedCrop
 from service.errors import RequestError
 from service.fields import EnrolFields
 from service.idempotency import IdempotencyKey
+from service.stages import of_crops, stages_of, timed
 from service.uploads import media_type_of
 
 Outcome = Added | RequestError | ImageError | GalleryError
@@ -97,8 +97,9 @@ async def _added(
             entries[index] = _new_entry(item, result)
         else:
             outcomes[index] = result
-    stages.note(request, stages.of_crops([r for r in embedded if isinstance(r, EmbeddedCrop)]))
-    with stages.timed(request, "store"):
+    stages = stages_of(request)
+    stages.update(of_crops([result for result in embedded if isinstance(result, EmbeddedCrop)]))
+    with timed(stages, "store"):
         added = await written(context, context.gallery.add, list(entries.values()))
     outcomes.update(zip(entries, added, strict=True))
     return outcomes

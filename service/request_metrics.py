@@ -14,7 +14,7 @@ from service.stages import STAGES
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
-CODES: Final = (*(kind.code for kind in KINDS.values()), INTERNAL.code)
+CODES: Final = (*(kind.code for kind in KINDS.values()), INTERNAL.code, "not_found")
 """They begin at 0: of a counter that begins with its first event no increase is seen."""
 QUERY: Final = "/query"
 QUERY_STAGES: Final = ("decode", "queue", "embed", "search", "rerank")

@@ -22,7 +22,7 @@ class EntryBody(BaseModel):
     captured_at: datetime | None = Field(description="RFC 3339, in UTC.")
     attributes: dict[str, Any]
     model_id: str = Field(description="The model that embedded the crop.")
-    crop_sha256: str
+    crop_sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the crop's bytes.")
     enrolled_at: datetime
     crop_url: str = Field(description="Where the crop's bytes are, below this service's address.")
 
@@ -96,7 +96,7 @@ class Timings(BaseModel):
 class MatchBody(BaseModel):
     """An entry that matches, best first."""
 
-    rank: int = Field(description="From 1; with `rerank` the order of re-ranking.")
+    rank: int = Field(ge=1, description="From 1; with `rerank` the order of re-ranking.")
     entry_id: str
     person_id: str | None
     camera_id: str | None

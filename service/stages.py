@@ -15,15 +15,15 @@ from service.crop_jobs import EmbeddedCrop
 STAGES: Final = ("read", "decode", "queue", "embed", "search", "rerank", "store", "audit")
 
 
-def note(request: Request, stages: Mapping[str, float]) -> None:
-    """Say what stages took, in milliseconds."""
-    request.scope["state"].setdefault("stages", {}).update(stages)
+def stages_of(request: Request) -> dict[str, float]:
+    """Return what the stages of a request took so far, to be added to."""
+    stages: dict[str, float] = request.scope["state"].setdefault("stages", {})
+    return stages
 
 
 @contextmanager
-def timed(request: Request, stage: str) -> Iterator[None]:
+def timed(stages: dict[str, float], stage: str) -> Iterator[None]:
     """Take the time of what is inside, also where it raises; several of one stage add up."""
-    stages: dict[str, float] = request.scope["state"].setdefault("stages", {})
     began = time.perf_counter()
     try:
         yield

@@ -28,7 +28,7 @@ from service.errors import (
 from service.fields import FieldsT, parse_fields, shown
 from service.multipart import MultipartReader, Part
 from service.settings import ServiceSettings
-from service.stages import timed
+from service.stages import stages_of, timed
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_OVERHEAD_BYTES = 64 * 1024
@@ -87,7 +87,7 @@ async def read_form(
     _refuse_query(request)
     room = max_files * settings.max_upload_bytes + MAX_OVERHEAD_BYTES
     max_bytes = min(room + MAX_TEXT_BYTES, settings.max_request_bytes)
-    with timed(request, "read"):
+    with timed(stages_of(request), "read"):
         parts = await _read_parts(request, max_bytes, settings.max_upload_bytes)
     errors: list[FieldError] = []
     files = [part for part in parts if part.name == file_field]

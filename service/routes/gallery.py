@@ -21,7 +21,7 @@ from service.fields import (
     shown,
 )
 from service.idempotency import idempotency_key
-from service.openapi import form_body, json_body, problems
+from service.openapi import form_body, json_body
 from service.problems import problem
 from service.schemas import (
     BatchBody,
@@ -46,7 +46,6 @@ REPLAYED = "Idempotent-Replayed"
     status_code=201,
     response_model=EntryBody,
     openapi_extra=form_body(EnrolFields, several=False),
-    responses=problems(409, 413, 415, 422, 503, 507),
 )
 async def enrol_crop(request: Request, context: Context) -> Response:
     """Enrol one crop. The same `entry_id` and bytes again answer with the entry that is there."""
@@ -68,7 +67,6 @@ async def enrol_crop(request: Request, context: Context) -> Response:
     "/gallery/batch",
     response_model=BatchBody,
     openapi_extra=form_body(BatchFields, file_field="files", several=True),
-    responses=problems(413, 415, 422, 503, 507),
 )
 async def enrol_batch(request: Request, context: Context) -> Response:
     """Enrol several crops: `entries` is a JSON list with the fields of each of `files`, in order.
@@ -96,7 +94,7 @@ async def enrol_batch(request: Request, context: Context) -> Response:
     return answer
 
 
-@router.get("/gallery", response_model=PageBody, responses=problems(422, 503, 507))
+@router.get("/gallery", response_model=PageBody)
 async def list_entries(
     request: Request, fields: Annotated[ListFields, Query()], context: Context
 ) -> PageBody:
@@ -110,7 +108,7 @@ async def list_entries(
     return page_body(page)
 
 
-@router.get("/gallery/{entry_id}", response_model=EntryBody, responses=problems(404, 503, 507))
+@router.get("/gallery/{entry_id}", response_model=EntryBody)
 async def get_entry(entry_id: str, request: Request, context: Context) -> EntryBody:
     """Read one entry."""
     entry = await in_thread(context.gallery.get, entry_id)
@@ -123,7 +121,6 @@ async def get_entry(entry_id: str, request: Request, context: Context) -> EntryB
     response_class=Response,
     responses={
         200: {"description": "The bytes as they were enrolled.", "content": {"image/*": {}}},
-        **problems(404, 503, 507),
     },
 )
 async def get_crop(entry_id: str, request: Request, context: Context) -> Response:
@@ -137,7 +134,6 @@ async def get_crop(entry_id: str, request: Request, context: Context) -> Respons
     "/gallery/{entry_id}",
     response_model=EntryBody,
     openapi_extra=json_body(EntryPatch),
-    responses=problems(404, 413, 415, 422, 503, 507),
 )
 async def change_entry(entry_id: str, request: Request, context: Context) -> EntryBody:
     """Change what is said about an entry; null clears a field, a field left out stays."""
@@ -154,7 +150,6 @@ async def change_entry(entry_id: str, request: Request, context: Context) -> Ent
     "/gallery/{entry_id}",
     status_code=204,
     response_class=Response,
-    responses=problems(404, 503, 507),
 )
 async def delete_entry(entry_id: str, request: Request, context: Context) -> Response:
     """Erase one entry, its vector and its crop."""
@@ -164,9 +159,7 @@ async def delete_entry(entry_id: str, request: Request, context: Context) -> Res
     return Response(status_code=204)
 
 
-@router.delete(
-    "/persons/{person_id:path}", response_model=ReceiptBody, responses=problems(404, 503, 507)
-)
+@router.delete("/persons/{person_id:path}", response_model=ReceiptBody)
 async def erase_person(person_id: str, request: Request, context: Context) -> ReceiptBody:
     """Erase every entry of a person, with vectors and crops; the answer is a receipt."""
     await trail_of(request).begin()

@@ -5,25 +5,24 @@ from fastapi import APIRouter, Request
 from service.auditing import AuditedRoute, trail_of
 from service.context import Context, ServiceContext
 from service.errors import JobNotFoundError, ModelNotFoundError, NoEarlierModelError
-from service.openapi import problems
 from service.schemas import ModelBody, ModelsBody
 
 router = APIRouter(tags=["models"], route_class=AuditedRoute)
 
 
-@router.get("/models", response_model=ModelsBody, responses=problems())
+@router.get("/models", response_model=ModelsBody)
 async def list_models(context: Context) -> ModelsBody:
     """List the models that the service has."""
     return ModelsBody(active=context.encoder.model_id, models=[_active(context)])
 
 
-@router.get("/models/{model_id}", response_model=ModelBody, responses=problems(404))
+@router.get("/models/{model_id}", response_model=ModelBody)
 async def get_model(model_id: str, context: Context) -> ModelBody:
     """Read one model: its network, its metrics, its calibration."""
     return _named(model_id, context)
 
 
-@router.post("/models/rollback", response_model=ModelBody, responses=problems(409, 503, 507))
+@router.post("/models/rollback", response_model=ModelBody)
 async def roll_back(request: Request) -> None:
     """Go back to the model before. There is none yet: 409."""
     await trail_of(request).begin()
@@ -33,7 +32,6 @@ async def roll_back(request: Request) -> None:
 @router.post(
     "/models/{model_id}/activate",
     response_model=ModelBody,
-    responses=problems(404, 503, 507),
 )
 async def activate_model(model_id: str, request: Request, context: Context) -> ModelBody:
     """Make a model the active one; the active one stays it."""
@@ -41,7 +39,7 @@ async def activate_model(model_id: str, request: Request, context: Context) -> M
     return _named(model_id, context)
 
 
-@router.get("/jobs/{job_id}", response_model=None, responses=problems(404))
+@router.get("/jobs/{job_id}", response_model=None)
 async def get_job(job_id: str) -> None:
     """Read how far a job is. Nothing starts jobs yet: 404."""
     raise JobNotFoundError(f"no job {job_id!r}")

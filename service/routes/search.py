@@ -2,7 +2,6 @@
 
 import functools
 import time
-import uuid
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,13 +9,13 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from model.config import MPANetConfig
-from service import stages
 from service.auditing import AuditedRoute, trail_of
 from service.context import Context, ServiceContext, unless_client_leaves
 from service.crop_jobs import EmbeddedCrop
 from service.errors import NotAvailableYetError
 from service.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
-from service.openapi import form_body, problems
+from service.ids import new_id
+from service.openapi import form_body
 from service.schemas import (
     CompareBody,
     EmbedBody,
@@ -27,6 +26,7 @@ from service.schemas import (
     match_body,
 )
 from service.searching import Found, find
+from service.stages import of_crops, stages_of
 from service.uploads import Upload, read_form
 
 router = APIRouter(tags=["search"], route_class=AuditedRoute)
@@ -36,7 +36,6 @@ router = APIRouter(tags=["search"], route_class=AuditedRoute)
     "/query",
     response_model=QueryBody,
     openapi_extra=form_body(QueryFields, several=True),
-    responses=problems(413, 415, 422, 503, 507),
 )
 async def query(request: Request, context: Context) -> Response:
     """Find the entries most like a person, shown by one crop or several of the same person."""
@@ -53,11 +52,11 @@ async def query(request: Request, context: Context) -> Response:
     found = await context.searches.run(search, deadline)
     trail_of(request).found(found.matches)
     timings = _timings(crops, found)
-    stages.note(request, timings.model_dump(exclude=None if fields.rerank else {"rerank"}))
+    stages_of(request).update(timings.model_dump(exclude=None if fields.rerank else {"rerank"}))
     context.metrics.count_query()
     return json_answer(
         QueryBody(
-            query_id=uuid.uuid4().hex,
+            query_id=new_id(),
             model_id=context.encoder.model_id,
             gallery_size=found.gallery_size,
             timings_ms=timings,
@@ -70,7 +69,6 @@ async def query(request: Request, context: Context) -> Response:
     "/embed",
     response_model=EmbedBody,
     openapi_extra=form_body(EmbedFields, several=False),
-    responses=problems(413, 415, 422, 503, 507),
 )
 async def embed(request: Request, context: Context) -> Response:
     """Return the embedding of one crop; nothing is stored."""
@@ -90,7 +88,6 @@ async def embed(request: Request, context: Context) -> Response:
     "/compare",
     response_model=CompareBody,
     openapi_extra=form_body(CompareFields, several=True),
-    responses=problems(413, 415, 422, 503, 507),
 )
 async def compare(request: Request, context: Context) -> CompareBody:
     """Say how alike two crops are: two `file` parts, `modality` once for both or one each."""
@@ -124,7 +121,7 @@ async def _embed(
         if not isinstance(result, EmbeddedCrop):
             raise result
         crops.append(result)
-    stages.note(request, stages.of_crops(crops))
+    stages_of(request).update(of_crops(crops))
     return crops
 
 

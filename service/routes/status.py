@@ -9,7 +9,6 @@ from service.context import Context
 from service.docs_page import docs_page
 from service.errors import NotReadyError
 from service.exposition import MEDIA_TYPE
-from service.openapi import problems
 from service.readiness import check_encoder, checks, standing, stats
 from service.schemas import HealthBody, ReadyBody, ReadyCheck, ReadyIndex, ReadyModel, ReadyStore
 
@@ -17,7 +16,7 @@ router = APIRouter(tags=["status"])
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-@router.get("/healthz", response_model=HealthBody, responses=problems(503))
+@router.get("/healthz", response_model=HealthBody)
 async def is_alive(context: Context) -> HealthBody:
     """Say that the process answers and its encoder embeds; needs no key.
 
@@ -27,7 +26,7 @@ async def is_alive(context: Context) -> HealthBody:
     return HealthBody(status="ok")
 
 
-@router.get("/readyz", response_model=ReadyBody, responses=problems(503))
+@router.get("/readyz", response_model=ReadyBody)
 async def is_ready(context: Context) -> ReadyBody:
     """Say whether every part works, and what an acknowledged enrolment survives."""
     known = await stats(context)
@@ -65,7 +64,6 @@ async def is_ready(context: Context) -> ReadyBody:
             "description": "The text format of Prometheus.",
             "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
         },
-        **problems(503),
     },
 )
 async def metrics(context: Context) -> Response:
@@ -74,14 +72,14 @@ async def metrics(context: Context) -> Response:
     return Response(text, headers={"Content-Type": MEDIA_TYPE})
 
 
-@router.get("/docs", response_class=HTMLResponse, responses=problems())
+@router.get("/docs", response_class=HTMLResponse)
 async def docs(request: Request) -> HTMLResponse:
     """Show this documentation as a page."""
     page = docs_page(request.app.openapi())
     return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
-@router.get("/", response_class=RedirectResponse, status_code=307, responses=problems())
+@router.get("/", response_class=RedirectResponse, status_code=307)
 async def index() -> str:
     """Lead to the documentation."""
     return "/docs"

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -9,9 +11,10 @@ import pytest
 
 from gallery_index.gallery import Gallery
 from service.app import create_app
+from service.audit.log import AuditLog
 from service.settings import ServiceSettings
 from tests.service.asgi import AppTransport, running
-from tests.service.fakes import CONFIG, MODEL_ID, TinyEncoder
+from tests.service.fakes import CONFIG, MODEL_ID, TinyEncoder, crop
 
 
 def small_settings(directory: Path) -> ServiceSettings:
@@ -75,3 +78,26 @@ def shared_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clie
     ):
         yield client
         assert len(gallery) == 0
+
+
+@pytest.fixture
+def busy_http(
+    settings: ServiceSettings, gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[httpx.Client]:
+    """A service that has done and knows everything that it can say something of."""
+    log = AuditLog.open(tmp_path / "audit", keep_days=1)
+    with (
+        running(create_app(settings, TinyEncoder(), gallery, audit=log)) as transport,
+        httpx.Client(transport=transport, base_url="http://localhost") as http,
+    ):
+        visible = {"modality": "visible"}
+        http.post("/gallery", files={"file": crop(1)}, data=visible)
+        http.post("/query", files={"file": crop(1)}, data={**visible, "rerank": "true"})
+        http.post("/gallery", files={"file": b"x"}, data=visible)
+        now = datetime.now(UTC)
+        known = replace(
+            gallery.stats(), recall_at_10=1.0, recall_measured_at=now, snapshot_age_s=1.0
+        )
+        monkeypatch.setattr(gallery, "stats", lambda: known)
+        yield http
+    log.close()

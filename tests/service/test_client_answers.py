@@ -28,6 +28,7 @@ PAIRS: list[tuple[type, type[BaseModel]]] = [
     (answers.ReadyModel, schemas.ReadyModel),
     (answers.ReadyStore, schemas.ReadyStore),
     (answers.ReadyIndex, schemas.ReadyIndex),
+    (answers.ReadyCheck, schemas.ReadyCheck),
     (answers.Readiness, schemas.ReadyBody),
     (answers.EntryChanges, EntryPatch),
 ]

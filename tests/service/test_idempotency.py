@@ -199,7 +199,9 @@ def test_two_callers_may_use_the_same_key(settings: ServiceSettings, gallery: Ga
     with running(app) as transport:
         for name in ("north", "south", "north"):
             named = {"X-Test-Caller": name}
-            with httpx.Client(transport=transport, base_url="http://localhost", headers=named) as http:
+            with httpx.Client(
+                transport=transport, base_url="http://localhost", headers=named
+            ) as http:
                 answer = enrol(http, 1, "k")
             assert answer.status_code == 201
             found.append(answer.json()["entry_id"])

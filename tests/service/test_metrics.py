@@ -1,5 +1,8 @@
 """`/metrics`: valid for Prometheus, and right."""
 
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,9 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gallery_index.errors import StoreUnavailableError
 from gallery_index.gallery import Gallery
+from gallery_index.records import GalleryStats
 from service.app import create_app
 from service.exposition import Family, Histogram, Sample, exposition
+from service.metrics import Metrics
+from service.process_metrics import process_families
 from tests.service.asgi import running
 from tests.service.claims import problem_of
 from tests.service.conftest import open_gallery, small_settings
@@ -119,6 +126,142 @@ def test_two_services_count_apart(tmp_path: Path) -> None:
             ):
                 http.post("/query", files={"file": crop(1)}, data={"modality": "visible"})
                 assert scraped(http)["mpanet_queries_total"].value() == 1
+
+
+def test_a_request_is_counted_by_call_method_and_status(http: httpx.Client) -> None:
+    enrol(http, 1, entry_id="a")
+    http.get("/gallery/a")
+    http.get("/gallery/b")
+    http.get("/gallery/c")
+    http.post("/nowhere")
+    families = scraped(http)
+    requests = families["mpanet_request_seconds"]
+
+    def count(route: str, method: str, status: str) -> float:
+        return requests.value("_count", route=route, method=method, status=status)
+
+    assert count("/gallery", "POST", "201") == 1
+    assert count("/gallery/{entry_id}", "GET", "200") == 1
+    assert count("/gallery/{entry_id}", "GET", "404") == 2
+    assert count("other", "POST", "404") == 1
+    problems = families["mpanet_problems_total"]
+    assert problems.value(code="entry_not_found") == 2
+    assert problems.value(code="not_found") == 1
+    assert problems.value(code="queue_full") == 0
+
+
+def test_labels_do_not_grow_with_what_clients_send(http: httpx.Client) -> None:
+    def series() -> int:
+        return sum(len(family.samples) for family in scraped(http).values())
+
+    def ask(n: int) -> None:
+        http.get(f"/gallery/{n}")
+        http.get(f"/nowhere/{n}")
+        http.request(f"METHOD{n}", "/gallery")
+
+    ask(1)
+    series()  # scrapes are requests too
+    before = series()
+    for n in range(2, 20):
+        ask(n)
+    assert series() == before
+
+
+def test_a_refused_crop_is_counted_by_its_code(http: httpx.Client) -> None:
+    entries = '[{"modality": "visible"}, {"modality": "visible"}, {"modality": "x"}]'
+    files = [("files", crop(1)), ("files", b"no image"), ("files", crop(2))]
+    assert http.post("/gallery/batch", files=files, data={"entries": entries}).status_code == 200
+    families = scraped(http)
+    refused = families["mpanet_crops_refused_total"]
+    assert refused.value(code="unsupported_image") == 1
+    assert refused.value(code="invalid_fields") == 1
+    assert families["mpanet_enrolments_total"].value(outcome="refused") == 2
+
+
+def test_what_an_enrolment_spent_is_counted_by_stage(http: httpx.Client) -> None:
+    enrol(http, 1)
+    enrol(http, 2)
+    stages = scraped(http)["mpanet_stage_seconds"]
+    for stage in ("read", "decode", "queue", "embed", "store"):
+        assert stages.value("_count", route="/gallery", stage=stage) == 2
+
+
+def test_batches_are_counted_by_size(http: httpx.Client, encoder: TinyEncoder) -> None:
+    entries = "[" + ", ".join(['{"modality": "visible"}'] * 8) + "]"
+    files = [("files", crop(seed)) for seed in range(8)]
+    http.post("/gallery/batch", files=files, data={"entries": entries})
+    families = scraped(http)
+    batches = families["mpanet_batch_crops"]
+    assert batches.value("_sum") == 8
+    assert batches.value("_count") == len(encoder.batch_sizes)
+    singles = sum(size == 1 for size in encoder.batch_sizes)
+    assert batches.value("_bucket", le="1") == singles
+    assert families["mpanet_encoder_busy_seconds_total"].value() > 0
+    assert families["mpanet_crop_seconds"].value() > 0
+    assert families["mpanet_queue_crops"].value(kind="query") == 0
+
+
+def test_counts_of_many_threads_add_up() -> None:
+    metrics = Metrics()
+
+    def observe() -> None:
+        for _ in range(2000):
+            metrics.batch_encoded(3, 0.5)
+            metrics.encoder_failed()
+            metrics.crops_dropped(2, "deadline")
+            metrics.crops_dropped(1, "a reason that is not known")
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(observe) for _ in range(4)]:
+            done.result()
+    read = read_exposition(exposition(metrics.families()))
+    assert read["mpanet_batch_crops"].value("_sum") == 24_000
+    assert read["mpanet_batch_crops"].value("_bucket", le="2") == 0
+    assert read["mpanet_batch_crops"].value("_bucket", le="4") == 8000
+    assert read["mpanet_encoder_busy_seconds_total"].value() == 4000
+    assert read["mpanet_encoder_failures_total"].value() == 8000
+    assert read["mpanet_crops_dropped_total"].value(reason="deadline") == 16_000
+    assert read["mpanet_crops_dropped_total"].value(reason="other") == 8000
+    assert read["mpanet_crops_dropped_total"].value(reason="shutdown") == 0
+
+
+def test_metrics_outlive_a_gallery_that_breaks(
+    http: httpx.Client, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> GalleryStats:
+        raise StoreUnavailableError("gone")
+
+    monkeypatch.setattr(gallery, "stats", away)
+    families = scraped(http)
+    assert families["mpanet_store_ready"].value() == 0
+    assert "mpanet_gallery_entries" not in families
+    assert "mpanet_queries_total" in families
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux' /proc")
+def test_what_the_process_holds() -> None:
+    with tempfile.TemporaryFile() as one, tempfile.TemporaryFile() as two:
+        read = read_exposition(exposition(process_families()))
+        opened = read["process_open_fds"].value()
+        one.close()
+        two.close()
+        fewer = read_exposition(exposition(process_families()))["process_open_fds"].value()
+    assert opened - fewer == 2
+    status = dict(
+        line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines()
+    )
+    assert read["process_threads"].value() == int(status["Threads"])
+    resident = int(status["VmRSS"].split()[0]) * 1024
+    assert read["process_resident_memory_bytes"].value() == pytest.approx(resident, rel=0.2)
+    spent = time.process_time()
+    assert read["process_cpu_seconds_total"].value() == pytest.approx(spent, abs=2)
+    started = read["process_start_time_seconds"].value()
+    assert time.time() - 3600 * 24 < started < time.time()
+    assert len(read["mpanet_build_info"].samples) == 1
+
+
+def test_a_system_without_proc_tells_only_the_software(tmp_path: Path) -> None:
+    assert set(read_exposition(exposition(process_families(tmp_path)))) == {"mpanet_build_info"}
 
 
 @settings(deadline=None)

@@ -230,6 +230,45 @@ def test_an_idle_log_expires_at_its_next_opening(directory: Path) -> None:
     assert verify(directory).damage is None
 
 
+def test_an_open_log_expires_while_nobody_calls(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watched(WatchedFile):
+        gate = threading.Event()
+        syncing = threading.Event()
+
+    monkeypatch.setattr("service.audit.log.UPKEEP_S", 0.01)
+    Watched.gate.set()
+    clock = Clock()
+    log = AuditLog.open(directory, keep_days=2, clock=clock, new_file=Watched)
+    write(log, [event(1)])
+    Watched.syncing.clear()
+    clock.pass_(days=10)
+    assert Watched.syncing.wait(10)
+    log.close()
+    assert [line["kind"] for line in lines_of(directory)] == ["file", "expired"]
+
+
+def test_what_cannot_be_recorded_as_expired_stays(
+    directory: Path, failing: type[FailingFile]
+) -> None:
+    clock = Clock()
+    log = AuditLog.open(directory, keep_days=2, clock=clock, new_file=failing)
+    write(log, [event(1)])
+    clock.pass_(days=10)
+    failing.error = errno.EIO
+    with pytest.raises(AuditUnavailableError):
+        write(log, [event(2)])
+    failing.error = None
+    write(log, [event(3)])
+    assert [line["request_id"] for line in calls_of(directory)] == ["r1", "r3"]
+    clock.pass_(days=1)  # it is tried again on the next day
+    write(log, [event(4)])
+    log.close()
+    assert [line["request_id"] for line in calls_of(directory)] == ["r3", "r4"]
+    assert verify(directory).damage is None
+
+
 def test_a_clock_that_is_behind_deletes_nothing(directory: Path) -> None:
     clock = Clock()
     log = AuditLog.open(directory, keep_days=2, clock=clock)

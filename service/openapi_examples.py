@@ -1,0 +1,223 @@
+"""The examples of the OpenAPI document: one request and one answer a call, one problem a code."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from service.problems import INTERNAL, KINDS, OF_CONNECTIONS, Kind, document
+
+REQUEST_ID: Final = "5b1d3c0c7f5e4f0e9a3f0d7a6c2b8e11"
+MODEL_ID: Final = "3f9a6f0c6a1b2d4e"
+ENTRY_ID: Final = "cam1-000123"
+PATH_VALUES: Final[Mapping[str, str]] = {
+    "entry_id": ENTRY_ID,
+    "person_id": "0007",
+    "model_id": MODEL_ID,
+    "job_id": "17",
+}
+_FILE: Final = "(the bytes of crop.jpg)"
+
+ENTRY: Final[Mapping[str, Any]] = {
+    "entry_id": ENTRY_ID,
+    "person_id": "0007",
+    "camera_id": "cam1",
+    "modality": "visible",
+    "captured_at": "2026-11-23T21:15:00Z",
+    "attributes": {"site": "north"},
+    "model_id": MODEL_ID,
+    "crop_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "enrolled_at": "2026-11-23T21:15:02.318402Z",
+    "crop_url": f"/gallery/{ENTRY_ID}/crop",
+}
+MODEL: Final[Mapping[str, Any]] = {
+    "model_id": MODEL_ID,
+    "active": True,
+    "config": {
+        "backbone": "resnet50",
+        "image_size": [384, 128],
+        "num_patterns": 6,
+        "projected_dim": None,
+    },
+    "embedding_dim": 14336,
+    "provider": "OpenVINOExecutionProvider",
+    "precision": "bf16",
+    "metrics": {"sysu-mm01 all": {"mAP": 68.24, "rank1": 70.58}},
+    "calibration": None,
+}
+
+REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "enroll": {
+        "file": _FILE,
+        "modality": "visible",
+        "person_id": "0007",
+        "camera_id": "cam1",
+        "captured_at": "2026-11-23T22:15:00+01:00",
+        "entry_id": ENTRY_ID,
+        "attributes": {"site": "north"},
+    },
+    "enroll_batch": {
+        "files": ["(the bytes of a.jpg)", "(the bytes of b.jpg)"],
+        "entries": '[{"modality": "visible", "person_id": "0007"}, {"modality": "infrared"}]',
+    },
+    "update_entry": {"person_id": "0008", "camera_id": None},
+    "query": {
+        "file": ["(the bytes of night1.png)", "(the bytes of night2.png)"],
+        "modality": "infrared",
+        "target_modality": "visible",
+        "exclude_camera_id": ["cam3", "cam6"],
+        "attributes": '{"site": "north"}',
+        "top_k": 5,
+        "group_by": "person",
+    },
+    "embed": {"file": _FILE, "modality": "visible"},
+    "compare": {
+        "file": ["(the bytes of a.jpg)", "(the bytes of b.jpg)"],
+        "modality": ["visible", "infrared"],
+    },
+}
+
+
+def problem_examples() -> dict[str, dict[str, Any]]:
+    """Return an example of the problem document of each code."""
+    kinds = {kind.code: kind for kind in (*OF_CONNECTIONS, *KINDS.values(), INTERNAL)}
+    return {code: _problem(kind) for code, kind in sorted(kinds.items()) if code != "client_left"}
+
+
+def _problem(kind: Kind) -> dict[str, Any]:
+    detail = _DETAILS[kind.code]
+    body = document(kind, detail, REQUEST_ID)
+    if kind.code == "invalid_fields":
+        body["errors"] = [
+            {
+                "field": "modality",
+                "expected": "'visible' or 'infrared'",
+                "came": "'ultraviolet'",
+            }
+        ]
+    if kind.code == "not_ready":
+        body["reasons"] = [detail]
+    return body
+
+
+ANSWERS: Final[Mapping[str, Any]] = {
+    "enroll": ENTRY,
+    "enroll_batch": {
+        "results": [
+            {"status": 201, "entry": ENTRY, "replayed": True},
+            {
+                "status": 415,
+                "problem": document(
+                    Kind(415, "unsupported_image", "Not an image that is read here"),
+                    "expected JPEG, PNG, WebP, BMP or TIFF, came b'GIF89a'",
+                    REQUEST_ID,
+                ),
+            },
+        ]
+    },
+    "list_entries": {"entries": [ENTRY], "next_cursor": "eyJhZnRlciI6IDEyM30"},
+    "get_entry": ENTRY,
+    "update_entry": {**ENTRY, "person_id": "0008", "camera_id": None},
+    "erase_person": {
+        "person_id": "0007",
+        "entry_ids": [ENTRY_ID],
+        "entries": 1,
+        "vectors": 1,
+        "crops": 1,
+        "erased_at": "2026-11-24T08:00:00.102030Z",
+    },
+    "query": {
+        "query_id": "0d6f7c1e8f3b4f7f8f2c3d5e6a7b8c9d",
+        "model_id": MODEL_ID,
+        "gallery_size": 240,
+        "timings_ms": {"decode": 0.9, "queue": 0.1, "embed": 14.2, "search": 1.3, "rerank": 0.0},
+        "matches": [
+            {
+                "rank": 1,
+                "entry_id": ENTRY_ID,
+                "person_id": "0007",
+                "camera_id": "cam1",
+                "modality": "visible",
+                "captured_at": "2026-11-23T21:15:00Z",
+                "similarity": 0.8713,
+                "probability": None,
+                "crop_url": f"/gallery/{ENTRY_ID}/crop",
+            }
+        ],
+    },
+    "embed": {"model_id": MODEL_ID, "embedding": [0.6, 0.0, 0.8], "dimension": 3},
+    "compare": {
+        "model_id": MODEL_ID,
+        "similarity": 0.75,
+        "probability": None,
+        "patterns": [
+            {"pattern": "pattern_1", "similarity": 0.25},
+            {"pattern": "global", "similarity": 0.5},
+        ],
+    },
+    "list_models": {"active": MODEL_ID, "models": [MODEL]},
+    "get_model": MODEL,
+    "activate_model": MODEL,
+    "get_health": {"status": "ok"},
+    "get_readiness": {
+        "status": "ready",
+        "model": {
+            "model_id": MODEL_ID,
+            "embedding_dim": 14336,
+            "provider": "OpenVINOExecutionProvider",
+            "precision": "bf16",
+        },
+        "store": {"kind": "sqlite", "durability": "power-loss"},
+        "index": {
+            "kind": "exact-fp16",
+            "entries": 240,
+            "persons": 60,
+            "recall_at_10": 1.0,
+            "recall_target": 0.99,
+        },
+        "durability": "power-loss",
+        "checks": [{"name": "store", "ok": True, "detail": "sqlite answers"}],
+    },
+    "get_metrics": "mpanet_gallery_entries 240\n",
+}
+
+_DETAILS: Final[Mapping[str, str]] = {
+    "malformed_request": "Invalid HTTP request received.",
+    "head_too_long": "the head has more than 65,536 bytes",
+    "slow_request": "the body had not arrived after 30 s",
+    "too_many_connections": "at most 1024 connections at once",
+    "key_required": "expected `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+    "key_unknown": "the key is not one of the service's",
+    "role_required": "expected a key with the role admin, came one with query",
+    "cross_origin": "expected a request of this site's pages, came a cross-site one",
+    "rate_limited": "the key may make 10 requests a second",
+    "entry_not_found": f"no entry '{ENTRY_ID}' in the gallery",
+    "person_not_found": "no entry of person '0007' in the gallery",
+    "model_not_found": f"no model 'other'; the service has '{MODEL_ID}'",
+    "job_not_found": "no job '17'",
+    "entry_conflict": f"entry '{ENTRY_ID}' is there with another crop",
+    "idempotency_key_reused": (
+        "Idempotency-Key 'night-7', position 0: expected the crop and modality that came first"
+        " under this key, came others"
+    ),
+    "no_earlier_model": "the service has had no other model than the active one",
+    "too_many_bytes": "the file has 10,485,761 bytes; at most 10,485,760 are read",
+    "unsupported_image": "expected JPEG, PNG, WebP, BMP or TIFF, came b'GIF89a'",
+    "unsupported_content": "expected a body of multipart/form-data, came 'text/plain'",
+    "invalid_fields": "modality: expected 'visible' or 'infrared', came 'ultraviolet'",
+    "invalid_cursor": "the cursor is not one that this gallery handed out",
+    "malformed_body": "the multipart body ends before its closing boundary",
+    "not_available_yet": "explain: this version answers only without it",
+    "undecodable_image": "the JPEG ends before its image does",
+    "too_many_pixels": "the image has 8000 x 8000 pixels; at most 25,000,000 are decoded",
+    "queue_full": "512 crops are under way, as many as may be",
+    "deadline_exceeded": "not embedded within 10 s; nothing was done",
+    "shutting_down": "the service is stopping",
+    "audit_unavailable": "the audit log cannot be written",
+    "encoder_failed": "the encoder does not work",
+    "not_ready": "store: sqlite does not answer; searches go on",
+    "store_unavailable": "the metadata store does not answer",
+    "store_unsafe": "Redis would lose acknowledged entries as it is configured",
+    "gallery_damaged": f"the crop of entry '{ENTRY_ID}' is not what was enrolled",
+    "gallery_unavailable": "the gallery is closed",
+    "storage_full": "no room on the disk; nothing was changed",
+    "internal_error": f"nothing is wrong with the request; the log has more under {REQUEST_ID}",
+}
