@@ -25,13 +25,13 @@ from gallery_index.person_gallery import PersonGallery
 from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
-from service import logging_format
 from service.app import create_app
 from service.audit.log import AuditLog
 from service.connections import bounded
 from service.context import ModelFacts, ServiceContext
 from service.errors import AuditUnavailableError
 from service.memory import give_memory_back, spare_collector
+from service.observing import logging_format
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
