@@ -7,12 +7,12 @@ documents. Nothing here knows a key: whoever reaches the port gets so far.
 import asyncio
 import json
 import logging
-import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.ids import new_id
 from service.logging_format import with_fields
 from service.problems import (
     HEAD_TOO_LONG,
@@ -138,7 +138,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, kind: Kind, detail: str) -> None:
         self._refused = True
-        request_id = uuid.uuid4().hex
+        request_id = new_id()
         self._tell(kind, request_id)
         body = json.dumps(document(kind, detail, request_id)).encode()
         lines = [

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import RequestError
+from service.keys import KEY_TEXT
 from service.logging_format import with_fields
 from service.problems import response_to
 from service.request_metrics import RequestCounts
@@ -118,7 +119,8 @@ def _fields(call: _Call) -> dict[str, Any]:
     state = call.scope["state"]
     fields = {"request_id": state["request_id"], "method": call.scope["method"]}
     if call.route is None:
-        fields["path"] = quote(call.scope["path"][:MAX_PATH], errors="replace")[:MAX_PATH]
+        path = KEY_TEXT.sub("KEY", call.scope["path"])[:MAX_PATH]
+        fields["path"] = quote(path, errors="replace")[:MAX_PATH]
     else:
         fields["route"] = call.route
     fields["status"] = call.status

@@ -12,6 +12,7 @@ from service.auth import KeyRing
 from service.caller import ANYONE, STRANGER, Caller
 from service.cross_origin import refuse_cross_origin, refuse_other_hosts
 from service.errors import KeyRequiredError
+from service.keys import KEY_TEXT
 from service.rate_limit import RateLimiter
 from service.roles import OPEN_PATHS
 
@@ -52,6 +53,7 @@ class Gate:
             return STRANGER if demanded else ANYONE
         headers = {name: value for name, value in scope["headers"] if name in _READ}
         refuse_cross_origin(scope["method"], headers)
+        _refuse_key_in_address(scope)
         if demanded:
             return self._holder_of(_key(headers))
         if not self._insecure:
@@ -66,6 +68,17 @@ class Gate:
         if limit is not None:
             self._limiter.take(holder.caller.key_id, limit)
         return holder.caller
+
+
+def _refuse_key_in_address(scope: Scope) -> None:
+    """Refuse before anything repeats the address. Raises: KeyRequiredError."""
+    if KEY_TEXT.search(scope["path"]) or KEY_TEXT.search(
+        scope.get("query_string", b"").decode("latin-1")
+    ):
+        raise KeyRequiredError(
+            "expected an API key in a header alone, came one in the address:"
+            " addresses end up in logs, revoke it"
+        )
 
 
 def _key(headers: Mapping[bytes, bytes]) -> bytes:

@@ -5,6 +5,7 @@ name `demo` stands for.
 """
 
 import difflib
+import functools
 import ipaddress
 import logging
 import re
@@ -224,6 +225,7 @@ def load_settings(overrides: Mapping[str, object], environ: Mapping[str, str]) -
         raise SettingsError("; ".join(_lines(error))) from None
 
 
+@functools.lru_cache(64)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address."""
     try:

@@ -2,7 +2,6 @@
 
 import functools
 import time
-import uuid
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from service.context import Context, ServiceContext, unless_client_leaves
 from service.crop_jobs import EmbeddedCrop
 from service.errors import NotAvailableYetError
 from service.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
+from service.ids import new_id
 from service.openapi import form_body
 from service.schemas import (
     CompareBody,
@@ -56,7 +56,7 @@ async def query(request: Request, context: Context) -> Response:
     context.metrics.count_query()
     return json_answer(
         QueryBody(
-            query_id=uuid.uuid4().hex,
+            query_id=new_id(),
             model_id=context.encoder.model_id,
             gallery_size=found.gallery_size,
             timings_ms=timings,

@@ -87,7 +87,7 @@ def test_an_id_nobody_has_takes_the_same_comparison(
     path: Path, stopwatch: Clock, now: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, _ = add(path, "door")
-    keys = ring(path, stopwatch, now, "environment-key")
+    keys = ring(path, stopwatch, now, "first", "second")
     compared: list[int] = []
 
     compare_digest = hmac.compare_digest
@@ -97,10 +97,11 @@ def test_an_id_nobody_has_takes_the_same_comparison(
         return compare_digest(one, other)
 
     monkeypatch.setattr("service.auth.hmac.compare_digest", compare)
-    keys.holder(text)
+    for known in (text, b"first", b"second"):
+        keys.holder(known)
     with pytest.raises(KeyUnknownError):
         keys.holder(b"mpanet_ffffffffffff_" + text.rpartition(b"_")[2])
-    assert compared == [64, 64] * 2
+    assert compared == [64, 64, 64] * 4
 
 
 def test_the_digest_of_nobody_opens_nothing(
@@ -212,6 +213,17 @@ def test_the_file_is_looked_at_once_a_second_and_read_when_it_changed(
         stopwatch.advance(0.1)
         keys.demands_keys()
     assert reads == [path]
+
+
+def test_a_file_written_in_place_is_noticed_although_its_length_is_the_same(
+    path: Path, stopwatch: Clock, now: Clock
+) -> None:
+    text, _ = add(path, "door", "query")
+    keys = ring(path, stopwatch, now)
+    path.write_bytes(path.read_bytes().replace(b'"query"', b'"admin"'))
+    stopwatch.advance(1)
+    assert keys.demands_keys()
+    assert keys.holder(text).caller.roles == {"admin"}
 
 
 def test_a_file_that_others_may_read_is_warned_of(
