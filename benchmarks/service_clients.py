@@ -61,6 +61,8 @@ class Clients:
         crops, runs = (a - b for a, b in zip(batches_of(server), batches, strict=True))
         if runs:
             row["batch"] = crops / runs
+            row["encoded_per_s"] = crops / elapsed_s
+            row["asked_per_s"] = answer["sent"] * each / elapsed_s
         if answer["stages"]:
             for name in STAGES:
                 row[f"{name}_ms"] = statistics.median(s[name] for s in answer["stages"])
