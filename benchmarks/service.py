@@ -2,6 +2,7 @@
 
     python -m benchmarks.service --cache CACHE --litserve-python VENV/bin/python --out service.json
     python -m benchmarks.service --cache CACHE --model demo --only query,batch --rounds 1
+    python -m benchmarks.service --cache CACHE --model demo --only enroll --rounds 1
 
 `mpanet serve` runs as its own process on a gallery of its own; one process of raw sockets sends
 rendered crops. Contenders take turns, in rounds of alternating order; medians of the rounds count.
@@ -62,13 +63,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="PART,PART",
         help=f"of {', '.join(PARTS)}",
     )
-    parser.add_argument("--seconds", type=float, default=8, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--crops", type=int, default=256, help="different ones to send")
     parser.add_argument("--batch-crops", type=int, default=16, help="of one /gallery/batch")
     parser.add_argument("--overload", type=float, default=10, help="times the capacity")
     parser.add_argument(
-        "--enroll-crops", type=int, default=10_000, help="in the folder; a minute's at most"
+        "--enroll-crops", type=int, default=10_000, help="in the folder; 40 s at most"
     )
     parser.add_argument("--litserve-python", type=Path, metavar="FILE", help="that has litserve")
     parser.add_argument(

@@ -37,11 +37,11 @@ QUERY_CLIENTS, BATCH_CLIENTS, MIXED_CLIENTS = 64, 8, 4
 LATENCY_CLIENTS = (1, 8)
 OVERLOAD_CONNECTIONS = 1000  # just below what the service takes by default
 OVERLOAD_WARM_S = 12.0  # longer than a query may take: the queue is full and stays so
-LITSERVE_PLANS = (("8", "0.0"), ("32", "0.0"), ("16", "0.01"))
-TRIAL_S = 3.0
+LITSERVE_PLANS = (("8", "0.0"), ("32", "0.0"), ("32", "0.01"))
+TRIAL_S = 2.0
 CROPS_SEED = 20
 FIRST_ENTRIES = 256
-ENROLL_MOST_S = 60.0
+ENROLL_MOST_S = 40.0
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class BulkEnrolment:
                 self._settle(0, on_settled)
         finally:
             for future in self._under_way:
-                if not future.cancelled() and future.exception() is None:
+                if future.exception() is None:
                     self.summary.count(future.result())
 
     @contextmanager
@@ -64,8 +64,6 @@ class BulkEnrolment:
                 yield readers, senders
             except BaseException:
                 self._stop.set()
-                for future in self._under_way:
-                    future.cancel()
                 raise
 
     def _settle(self, most_under_way: int, on_settled: Callable[[int], object]) -> None:
