@@ -97,7 +97,7 @@ def _webp_of_frames(count: int) -> bytes:
 
 
 def _scans(count: int) -> bytes:
-    """A progressive JPEG whose last scan comes again: each costs a pass over all pixels."""
+    """A progressive JPEG whose last scan comes again and again; each costs a pass over it all."""
     *before, last = saved(picture(), "JPEG", progressive=True).split(b"\xff\xda")
     scan = b"\xff\xda" + last[:-2]
     return b"\xff\xda".join(before) + scan * count + b"\xff\xd9"
