@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.access.security_headers import LINES
 from service.ids import new_id
-from service.logging_format import with_fields
+from service.observing.logging_format import with_fields
 from service.problems import (
     HEAD_TOO_LONG,
     MALFORMED_REQUEST,
@@ -23,7 +24,6 @@ from service.problems import (
     Kind,
     document,
 )
-from service.security_headers import LINES
 
 log = logging.getLogger(__name__)
 

@@ -25,13 +25,13 @@ from gallery_index.person_gallery import PersonGallery
 from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
-from service import logging_format
 from service.app import create_app
 from service.audit.log import AuditLog
 from service.connections import bounded
 from service.context import ModelFacts, ServiceContext
 from service.errors import AuditUnavailableError
 from service.memory import give_memory_back, spare_collector
+from service.observing import logging_format
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
@@ -63,6 +63,7 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
     sys.setswitchinterval(SWITCH_S)
     _allow_descriptors()
     with ExitStack() as stack:
+        watchdog = stack.enter_context(_Watchdog(settings.shutdown_s + CLOSING_S))
         listener = stack.enter_context(closing(_bind(settings)))
         encoder = stack.enter_context(_open_encoder(settings))
         closed_last = stack.enter_context(ExitStack())
@@ -86,7 +87,6 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
             ),
             timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
         )
-        watchdog = stack.enter_context(_Watchdog(settings.shutdown_s + CLOSING_S))
         server = _Server(config, _address(listener), on_ready, watchdog)
         stack.enter_context(_quiet_after_signals())
         spare_collector()

@@ -16,6 +16,7 @@ from service.audit.event import FileBegun, FileExpired, body_of
 from service.audit.files import Head, LogFile, LogName, last_line, log_names
 from service.audit.line import LineError, Link, chained, hash_of, parse_line
 from service.audit.resumption import resume
+from service.errors import AuditUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -89,15 +90,14 @@ class ChainWriter:
         self._expired_on = today
         try:
             for name in log_names(self._directory):
-                path = self._directory / str(name)
-                is_open = self._file is not None and path == self._file.path
-                if is_open or (today - name.day).days <= self._keep_days:
+                if (today - name.day).days <= self._keep_days:
                     break
-                self.write([body_of(_expiry_of(path))])
+                path = self._directory / str(name)
+                self.write([body_of(_expiry_of(path))])  # into a file of today
                 path.unlink()
                 sync_directory(self._directory)
                 log.info("audit log: %s is older than %d days", name, self._keep_days)
-        except OSError as error:
+        except (OSError, AuditUnavailableError) as error:
             log.error("audit log: an old file cannot be deleted: %s", error)
 
     def close(self) -> None:

@@ -140,10 +140,14 @@ class Head:
 
 def read_head(directory: Path) -> Link | None:
     """Return where a log stood last; None if nothing there says it. Raises: OSError."""
+    path = directory / HEAD
     try:
-        match = _HEAD.fullmatch((directory / HEAD).read_bytes())
+        text = path.read_bytes()
+        while (again := path.read_bytes()) != text:  # it was being written
+            text = again
     except FileNotFoundError:
         return None
+    match = _HEAD.fullmatch(text)
     return Link(int(match[1]), match[2].decode()) if match else None
 
 

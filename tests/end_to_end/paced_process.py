@@ -1,5 +1,7 @@
 """A service over an encoder of known speed, in a process of its own: what a test sees of it."""
 
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,14 +57,31 @@ class Paced:
         return paced_service.batches(self._counts)[self._warming :]
 
     @contextmanager
-    def broken(self) -> Iterator[None]:
-        """Let every batch raise for a while."""
-        switch = paced_service.broken(self._counts)
+    def switched(self, name: str) -> Iterator[None]:
+        """Let every batch raise (`broken`) or wait (`held`) for a while."""
+        switch = paced_service.switch(self._counts, name)
         switch.touch()
         try:
             yield
         finally:
             switch.unlink()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples that have these labels."""
+        text = self.ask(head("GET", "/metrics")).body.decode()
+        samples = re.findall(rf"^mpanet_{name}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE)
+        assert samples, f"no {name} in\n{text}"
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(
+            float(value) for shown, value in samples if all(each in shown for each in wanted)
+        )
+
+    def wait_for(self, what: str, value: float, **labels: str) -> None:
+        """Wait until a metric has a value."""
+        give_up = time.monotonic() + START_S
+        while (now := self.metric(what, **labels)) != value:
+            assert time.monotonic() < give_up, f"{what} is {now}, not {value}"
+            time.sleep(0.02)
 
     def ask(self, request: bytes, timeout_s: float = 60.0) -> Answer:
         """Send a request on a connection of its own; it must be answered."""

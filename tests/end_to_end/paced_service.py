@@ -4,8 +4,9 @@
 
 A batch of n crops takes BATCH_MS + n * CROP_MS, without the interpreter lock, as a real encoder
 would; how many crops each batch had is a line of the file COUNTS. While COUNTS.broken is there,
-every batch raises. Everything else is the real service over the artifact that `--model` names; a
-batch counts as stuck after STUCK_S instead of half a minute.
+every batch raises; while COUNTS.held is there, none returns. Everything else is the real service
+over the artifact that `--model` names; a batch counts as stuck after STUCK_S instead of half a
+minute.
 """
 
 import sys
@@ -20,7 +21,8 @@ from PIL import Image
 
 from model.encoder import Encoded, Encoder
 from mpanet.cli import main
-from service import batching, server
+from service import server
+from service.engine import batching
 
 BREAKS: Final = (255, 0, 0)
 """An encoder raises over a crop of this colour, whenever it comes."""
@@ -44,9 +46,11 @@ class PacedEncoder(Encoder):
         with self.counts.open("a") as counts:
             counts.write(f"{len(images)}\n")
         time.sleep(self.batch_s + self.crop_s * len(images))
+        while switch(self.counts, "held").exists():
+            time.sleep(0.005)
         if self._has(images, HANGS):
             threading.Event().wait()
-        if self._has(images, BREAKS) or broken(self.counts).exists():
+        if self._has(images, BREAKS) or switch(self.counts, "broken").exists():
             raise RuntimeError("a crop that breaks the encoder")
         if self._has(images, BREAKS_ONCE) and not PacedEncoder.broke_once:
             PacedEncoder.broke_once = True
@@ -58,9 +62,9 @@ class PacedEncoder(Encoder):
         return bool(np.isclose(images, solid, atol=1e-3).all(axis=(1, 2, 3)).any())
 
 
-def broken(counts: Path) -> Path:
-    """Return the file that breaks an encoder while it is there."""
-    return counts.with_suffix(".broken")
+def switch(counts: Path, name: str) -> Path:
+    """Return the file that has an effect on an encoder while it is there."""
+    return counts.with_suffix(f".{name}")
 
 
 def batches(counts: Path) -> list[int]:

@@ -1,5 +1,6 @@
 """What a process holds of the machine: memory, descriptors, threads. Read from /proc (Linux)."""
 
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,12 @@ def figures_of(pid: int) -> Figures:
     )
 
 
-def settled(pid: int, descriptors: int) -> Figures:
-    """Wait until a process has no more descriptors than these, and return what it holds then."""
+def settled(pid: int, descriptors: int, rss_bytes: int = sys.maxsize) -> Figures:
+    """Wait until a process holds no more than this, or for SETTLE_S; return what it holds then."""
     give_up = time.monotonic() + SETTLE_S
-    while (figures := figures_of(pid)).descriptors > descriptors and time.monotonic() < give_up:
+    while True:
+        figures = figures_of(pid)
+        low = figures.descriptors <= descriptors and figures.rss_bytes <= rss_bytes
+        if low or time.monotonic() > give_up:
+            return figures
         time.sleep(0.1)
-    return figures

@@ -62,7 +62,7 @@ def test_while_every_batch_fails_it_says_so_and_afterwards_it_is_well_again(
     service: Paced,
 ) -> None:
     service.serve_good()
-    with service.broken():
+    with service.switched("broken"):
         for _ in range(5):
             check_broken(service.ask(upload("/embed", crop(1))))
             check_broken(service.ask(upload("/gallery", crop(1), entry_id="never")))

@@ -79,13 +79,12 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0
 
 
 def queued(
-    service: Paced, threads: ThreadPoolExecutor, requests: list[bytes]
+    service: Paced, threads: ThreadPoolExecutor, requests: list[bytes], crops: int
 ) -> list[Future[Answer]]:
-    """Send requests at once and wait until the encoder has the first of them."""
-    before = len(service.batches())
-    answers = [threads.submit(service.ask, request) for request in requests]
-    wait_until(lambda: len(service.batches()) > before, "nothing reached the encoder")
-    time.sleep(0.1)  # for the others to be read; nothing tells when
+    """Send requests at once and wait until all their crops are in the service."""
+    with service.switched("held"):
+        answers = [threads.submit(service.ask, request) for request in requests]
+        service.wait_for("in_flight_crops", crops)
     return answers
 
 
@@ -126,7 +125,7 @@ def test_what_waits_longer_than_a_stop_may_take_is_refused_with_an_answer(tmp_pa
     with paced(tmp_path, *OPTIONS, "--query-deadline-s", "60", pace=pace) as service:
         with ThreadPoolExecutor(40) as threads:
             requests = [upload("/query", crop(seed)) for seed in range(40)]
-            answers = queued(service, threads, requests)
+            answers = queued(service, threads, requests, 40)
             told = time.monotonic()
             assert service.stop(signal.SIGTERM) == 0, service.log
             elapsed_s = time.monotonic() - told
@@ -140,7 +139,7 @@ def test_what_waits_longer_than_a_stop_may_take_is_refused_with_an_answer(tmp_pa
 
 def test_what_can_be_finished_is_finished(tmp_path: Path) -> None:
     with paced(tmp_path, *OPTIONS, pace=SLOW) as service, ThreadPoolExecutor(8) as threads:
-        answers = queued(service, threads, [upload("/query", crop(seed)) for seed in range(8)])
+        answers = queued(service, threads, [upload("/query", crop(seed)) for seed in range(8)], 8)
         assert service.stop(signal.SIGTERM) == 0, service.log
         assert [answer.result().status for answer in answers] == [200] * 8
 
@@ -149,7 +148,7 @@ def test_a_batch_under_way_is_enrolled_and_acknowledged(tmp_path: Path) -> None:
     entries = [{"modality": "visible", "entry_id": f"b{number}"} for number in range(8)]
     body = form({"entries": json.dumps(entries)}, *[("files", crop(seed)) for seed in range(8)])
     with paced(tmp_path, *OPTIONS, pace=SLOW) as service, ThreadPoolExecutor(1) as threads:
-        [answer] = queued(service, threads, [post("/gallery/batch", body)])
+        [answer] = queued(service, threads, [post("/gallery/batch", body)], 8)
         assert service.stop(signal.SIGTERM) == 0, service.log
         results = answer.result().json()["results"]
     assert [item["status"] for item in results] == [201] * 8

@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.end_to_end.paced_process import Pace, Paced, paced
 from tests.end_to_end.process_figures import MIB, settled
-from tests.end_to_end.wire import TIMEOUT_S, Answer, Wire, form, head, post, upload
+from tests.end_to_end.wire import Answer, Wire, form, head, post, upload
 from tests.service.fakes import crop
 from tests.service.hostile.files import saved
 from tests.service.hostile.victim import check_problem
@@ -27,8 +27,6 @@ READ_S = 1.0
 PATIENCE_S = 20.0
 """How long a connection may outlive READ_S before a test says that it is held for ever."""
 CONNECTIONS = 400
-PACE = Pace(batch_ms=300)
-"""Slow enough for clients to leave while their crops wait for a batch."""
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -44,9 +42,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paced]:
 @contextmanager
 def returning(service: Paced, most_bytes: int = 32 * MIB) -> Iterator[None]:
     """Descriptors come back; memory up to what the allocator keeps of hundreds of connections."""
+    service.serve_good()
     before = service.figures
     yield
-    after = settled(service.process.pid, before.descriptors)
+    after = settled(service.process.pid, before.descriptors, before.rss_bytes + most_bytes)
     assert after.descriptors <= before.descriptors, (before, after)
     assert after.rss_bytes - before.rss_bytes < most_bytes, (before, after)
     service.serve_good()
@@ -195,15 +194,15 @@ def test_who_never_reads_the_answer_is_closed_and_its_memory_returns(
     large = saved(Image.fromarray(noise), "PNG")
     request = upload("/gallery", large, entry_id="large")
     assert service.ask(request).status == 201
-    with returning(service, 2 * 40 * MIB), ExitStack() as stack:
+    before = service.figures.descriptors
+    with returning(service), ExitStack() as stack:
         for _ in range(40):
             wire = stack.enter_context(Wire(service.url))
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             wire.send(head("GET", path) * 50)
         service.serve_good()
-        descriptors = service.figures.descriptors
-        after = settled(service.process.pid, descriptors - 40)
-        assert after.descriptors <= descriptors - 40, "the connections are held"
+        after = settled(service.process.pid, before)
+        assert after.descriptors <= before, "the connections are held"
     assert service.ask(head("DELETE", "/gallery/large")).status == 204
 
 
@@ -220,8 +219,8 @@ def test_who_leaves_before_all_is_sent_costs_the_encoder_nothing(
     service: Paced, how: str, share: float
 ) -> None:
     request = upload("/gallery", crop(7), entry_id="never")
-    before = len(service.batches())
     with returning(service):
+        before = len(service.batches())
         for _ in range(100):
             wire = Wire(service.url)
             wire.send(request[: int(len(request) * share)])
@@ -234,44 +233,46 @@ def test_who_leaves_before_all_is_sent_costs_the_encoder_nothing(
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("path", ["/query", "/gallery"])
 def test_who_leaves_while_waiting_is_dropped_before_it_costs_anything(
-    tmp_path: Path, how: str, path: str
+    service: Paced, how: str, path: str
 ) -> None:
-    """One batch runs; 60 requests wait behind it and leave; only the last one, who stays, follows.
-
-    The encoder may have taken a batch of them before they were gone, no more.
-    """
-    with paced(tmp_path, "--max-batch", "8", pace=PACE) as service, returning(service):
-        with ThreadPoolExecutor(1) as threads:
-            first = threads.submit(service.ask, upload(path, crop(1)))
-            while not service.batches():
+    """One batch is held; 60 requests wait behind it and leave; only one who stays follows."""
+    with returning(service), ThreadPoolExecutor(2) as threads:
+        before, dropped = len(service.batches()), service.metric("crops_dropped_total")
+        with service.switched("held"):
+            first = threads.submit(service.ask, upload("/query", crop(1)))
+            while len(service.batches()) == before:
                 time.sleep(0.01)
             with wires(service, 60, upload(path, crop(2))) as waiting:
-                time.sleep(PACE.batch_s(1) / 2)  # for them to be read; nothing tells when
+                service.wait_for("queue_crops", 60)
                 for wire in waiting:
                     leave(wire, how)
-            assert service.ask(upload(path, crop(3))).status in {200, 201}
-            assert first.result(TIMEOUT_S).status in {200, 201}
-        assert sum(service.batches()) <= 2 + 8, service.batches()
-        if path == "/gallery":
-            assert len(service.listed()) <= 2 + 8
+                service.wait_for("queue_crops", 0)
+            last = threads.submit(service.ask, upload("/query", crop(3)))
+            service.wait_for("queue_crops", 1)
+        assert [first.result().status, last.result().status] == [200, 200]
+        assert service.batches()[before:] == [1, 1]
+        assert service.metric("crops_dropped_total", reason="client_left") - dropped == 60
+    assert service.listed() == set()
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_who_leaves_while_being_encoded_or_before_reading_harms_nobody(
-    tmp_path: Path, how: str
+    service: Paced, how: str
 ) -> None:
-    with paced(tmp_path, pace=PACE) as service, returning(service):
+    with returning(service):
         for round_ in range(5):
-            with wires(service, 10, upload("/query", crop(round_))) as held:
-                before = len(service.batches())
+            before = len(service.batches())
+            held = [Wire(service.url) for _ in range(10)]
+            with service.switched("held"):
+                for wire in held:
+                    wire.send(upload("/query", crop(round_)))
                 while len(service.batches()) == before:
                     time.sleep(0.01)
                 for wire in held[:5]:
-                    leave(wire, how)  # while its batch runs
-                for wire in held[5:]:
-                    wire.socket.settimeout(TIMEOUT_S)
-                    assert wire.socket.recv(1)  # the answer has begun
-                    leave(wire, how)
+                    leave(wire, how)  # one of them is being encoded
+            for wire in held[5:]:
+                assert wire.socket.recv(1)  # the answer has begun
+                leave(wire, how)
 
 
 def test_who_closes_one_half_after_asking_is_served_or_dropped(service: Paced) -> None:

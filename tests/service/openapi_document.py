@@ -23,9 +23,10 @@ def served_document() -> dict[str, Any]:
         settings = small_settings(Path(directory))
         gallery = Gallery.open(settings.data, model_id=MODEL_ID, embedding_dim=CONFIG.embedding_dim)
         try:
-            document = create_app(settings, TinyEncoder(), gallery).openapi()
+            served = create_app(settings, TinyEncoder(), gallery).openapi()
         finally:
             gallery.close()
+    document: dict[str, Any] = json.loads(json.dumps(served))  # as a client has it, and its own
     document["info"]["version"] = VERSION
     return document
 

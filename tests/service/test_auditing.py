@@ -16,6 +16,8 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
 from gallery_index.gallery import Gallery
+from service.access.keys import add_key, make_key
+from service.access.roles import ROLES_OF_CALL
 from service.app import create_app
 from service.audit.event import AuditEvent
 from service.audit.files import LogFile
@@ -23,8 +25,6 @@ from service.audit.log import AuditLog
 from service.audit.verification import verify
 from service.auditing import AUDITED, AuditedRoute
 from service.errors import AuditUnavailableError
-from service.keys import add_key, make_key
-from service.roles import ROLES_OF_CALL
 from service.routes import gallery as gallery_routes
 from service.routes import models, search, status
 from service.settings import ServiceSettings
@@ -110,7 +110,8 @@ def test_every_call_that_concerns_a_person_is_of_a_route_that_records() -> None:
     routers = (gallery_routes.router, search.router, models.router, status.router)
     for route in (route for router in routers for route in router.routes):
         assert isinstance(route, APIRoute)
-        [method] = route.methods or ()
+        assert route.methods is not None
+        [method] = route.methods
         assert isinstance(route, AuditedRoute) or AUDITED[f"{method} {route.path}"] == "nothing"
 
 

@@ -13,14 +13,14 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from gallery_index.gallery import Gallery
+from service.access.auth import KeyRing
+from service.access.gate import Gate
+from service.access.keys import add_key, make_key, revoke_key
+from service.access.rate_limit import RateLimiter
 from service.app import create_app
-from service.auth import KeyRing
 from service.edge import Edge
-from service.gate import Gate
-from service.keys import add_key, make_key, revoke_key
-from service.rate_limit import RateLimiter
-from service.request_metrics import RequestCounts
-from service.route_templates import RouteTemplates
+from service.observing.request_metrics import RequestCounts
+from service.observing.route_templates import RouteTemplates
 from service.settings import ServiceSettings
 from tests.service.asgi import running
 from tests.service.claims import problem_of
@@ -258,3 +258,27 @@ def test_a_key_in_an_address_is_neither_taken_nor_logged_by_the_service(
     ours = [record for record in caplog.records if record.name.startswith("service")]
     assert len(ours) == 4
     assert not any("environment-secret" in record.getMessage() for record in ours)
+
+
+@pytest.mark.parametrize("address", ["/{}", "/gallery/{}", "/models?api_key={}", "/gallery?{}=1"])
+def test_an_address_with_a_key_is_refused_and_repeated_nowhere(
+    settings: ServiceSettings,
+    gallery: Gallery,
+    caplog: pytest.LogCaptureFixture,
+    address: str,
+) -> None:
+    text, key = make_key("door", ["admin"], now=NOW)
+    add_key(settings.keys_file, key)
+    secret = text.rpartition("_")[2]
+    caplog.set_level(logging.DEBUG, "service")
+    with (
+        running(create_app(settings, TinyEncoder(), gallery)) as transport,
+        httpx.Client(transport=transport, base_url="http://localhost") as http,
+    ):
+        for headers in ({}, {"X-API-Key": text}):
+            answer = http.get(address.format(text), headers=headers)
+            assert "revoke it" in problem_of(answer, 401, "key_required")["detail"]
+            assert secret not in answer.text + str(answer.headers)
+    ours = [record for record in caplog.records if record.name.startswith("service")]
+    assert [record.name for record in ours].count("service.requests") == 2
+    assert not any(secret in str(vars(record)) + record.getMessage() for record in ours)

@@ -11,8 +11,8 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gallery_index.gallery import Gallery
+from service.access.caller import ROLES, Caller
 from service.app import create_app
-from service.caller import ROLES, Caller
 from service.client import ServiceClient
 from service.settings import ServiceSettings
 from tests.service.asgi import AppTransport, running

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from service import auth
-from service.auth import KeyRing
-from service.caller import Caller, Role
+from service.access import auth
+from service.access.auth import KeyRing
+from service.access.caller import Caller, Role
+from service.access.keys import KeyRecord, add_key, make_key, read_keys, revoke_key
 from service.errors import KeyUnknownError
-from service.keys import KeyRecord, add_key, make_key, read_keys, revoke_key
 from tests.service.clock import Clock
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -87,7 +87,7 @@ def test_an_id_nobody_has_takes_the_same_comparison(
     path: Path, stopwatch: Clock, now: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, _ = add(path, "door")
-    keys = ring(path, stopwatch, now, "environment-key")
+    keys = ring(path, stopwatch, now, "first", "second")
     compared: list[int] = []
 
     compare_digest = hmac.compare_digest
@@ -96,11 +96,12 @@ def test_an_id_nobody_has_takes_the_same_comparison(
         compared.append(len(one) + len(other))
         return compare_digest(one, other)
 
-    monkeypatch.setattr("service.auth.hmac.compare_digest", compare)
-    keys.holder(text)
+    monkeypatch.setattr("service.access.auth.hmac.compare_digest", compare)
+    for known in (text, b"first", b"second"):
+        keys.holder(known)
     with pytest.raises(KeyUnknownError):
         keys.holder(b"mpanet_ffffffffffff_" + text.rpartition(b"_")[2])
-    assert compared == [64, 64] * 2
+    assert compared == [64, 64, 64] * 4
 
 
 def test_the_digest_of_nobody_opens_nothing(
@@ -202,7 +203,7 @@ def test_the_file_is_looked_at_once_a_second_and_read_when_it_changed(
         reads.append(read)
         return read_keys(read)
 
-    monkeypatch.setattr("service.keys_watch.read_keys", counted)
+    monkeypatch.setattr("service.access.keys_watch.read_keys", counted)
     for _ in range(50):
         stopwatch.advance(0.1)
         keys.demands_keys()
@@ -212,6 +213,17 @@ def test_the_file_is_looked_at_once_a_second_and_read_when_it_changed(
         stopwatch.advance(0.1)
         keys.demands_keys()
     assert reads == [path]
+
+
+def test_a_file_written_in_place_is_noticed_although_its_length_is_the_same(
+    path: Path, stopwatch: Clock, now: Clock
+) -> None:
+    text, _ = add(path, "door", "query")
+    keys = ring(path, stopwatch, now)
+    path.write_bytes(path.read_bytes().replace(b'"query"', b'"admin"'))
+    stopwatch.advance(1)
+    assert keys.demands_keys()
+    assert keys.holder(text).caller.roles == {"admin"}
 
 
 def test_a_file_that_others_may_read_is_warned_of(

@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import re
 from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from service.caller import Role
-from service.keys import (
+from service.access.caller import Role
+from service.access.keys import (
     KeyRequestError,
     KeysFileError,
     add_key,
@@ -89,7 +90,7 @@ def test_an_unknown_id_cannot_be_revoked(tmp_path: Path) -> None:
         revoke_key(path, "nothing", now=NOW)
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "anonymous", "environment"])
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "anonymous", " door", "Environment"])
 def test_a_name_that_would_mislead_the_audit_log_is_refused(name: str) -> None:
     with pytest.raises(KeyRequestError, match="name: expected"):
         make_key(name, ["query"], now=NOW)
@@ -172,14 +173,28 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("service.keys.os.fsync", full)
+    monkeypatch.setattr("service.access.keys.os.fsync", full)
     with pytest.raises(KeysFileError, match=r"keys\.json cannot be written: No space left"):
         new_key(path)
     assert path.read_bytes() == before
     assert {found.name for found in tmp_path.iterdir()} == {"keys.json", "keys.json.lock"}
 
 
-def _make_several(path: Path, name: str) -> None:
+def test_the_new_file_is_durable_by_name_before_the_key_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.json"
+    seen: list[tuple[Path, int]] = []
+    monkeypatch.setattr(
+        "service.access.keys.sync_directory",
+        lambda directory: seen.append((directory, len(read_keys(path)))),
+    )
+    new_key(path)
+    assert seen == [(tmp_path, 1)]
+
+
+def _make_several(path: Path, name: str, start: Barrier) -> None:
+    start.wait(60)
     for number in range(20):
         new_key(path, f"{name}-{number}")
 
@@ -187,7 +202,8 @@ def _make_several(path: Path, name: str) -> None:
 def test_processes_that_make_keys_at_once_lose_none(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     context = multiprocessing.get_context("spawn")
-    makers = [context.Process(target=_make_several, args=(path, name)) for name in "ab"]
+    start = context.Barrier(2)  # or the first is done before the second has begun
+    makers = [context.Process(target=_make_several, args=(path, name, start)) for name in "ab"]
     for maker in makers:
         maker.start()
     for maker in makers:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gallery_index.errors import GalleryError, GalleryLockedError, StorageFullError
-from service.audit.event import AuditEvent, ShownEntry
+from service.audit.chain_writer import ChainWriter
+from service.audit.event import AuditEvent, ShownEntry, body_of
 from service.audit.files import LogFile
 from service.audit.log import AuditLog
 from service.audit.verification import verify
@@ -228,6 +229,46 @@ def test_an_idle_log_expires_at_its_next_opening(directory: Path) -> None:
     AuditLog.open(directory, keep_days=2, clock=clock).close()
     assert [line["kind"] for line in lines_of(directory)] == ["file", "expired"]
     assert verify(directory).damage is None
+
+
+def test_an_open_log_expires_while_nobody_calls(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watched(WatchedFile):
+        gate = threading.Event()
+        syncing = threading.Event()
+
+    monkeypatch.setattr("service.audit.log.UPKEEP_S", 0.01)
+    Watched.gate.set()
+    clock = Clock()
+    log = AuditLog.open(directory, keep_days=2, clock=clock, new_file=Watched)
+    write(log, [event(1)])
+    Watched.syncing.clear()
+    clock.pass_(days=10)
+    assert Watched.syncing.wait(10)
+    log.close()
+    assert [line["kind"] for line in lines_of(directory)] == ["file", "expired"]
+
+
+def test_what_cannot_be_recorded_as_expired_stays_until_next_day(
+    tmp_path: Path, failing: type[FailingFile]
+) -> None:
+    clock = Clock()
+    writer = ChainWriter(
+        tmp_path, keep_days=2, max_file_bytes=10_000, clock=clock, new_file=failing
+    )
+    writer.write([body_of(event(1))])
+    clock.pass_(days=10)
+    failing.error = errno.EIO
+    writer.expire()
+    failing.error = None
+    writer.expire()
+    assert [line["request_id"] for line in calls_of(tmp_path)] == ["r1"]
+    clock.pass_(days=1)
+    writer.expire()
+    writer.close()
+    assert [line["kind"] for line in lines_of(tmp_path)] == ["file", "expired"]
+    assert verify(tmp_path).damage is None
 
 
 def test_a_clock_that_is_behind_deletes_nothing(directory: Path) -> None:

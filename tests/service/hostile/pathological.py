@@ -96,6 +96,20 @@ def _webp_of_frames(count: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
+def _scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again; each costs a pass over it all."""
+    *before, last = saved(picture(), "JPEG", progressive=True).split(b"\xff\xda")
+    scan = b"\xff\xda" + last[:-2]
+    return b"\xff\xda".join(before) + scan * count + b"\xff\xd9"
+
+
+def _strips(count: int) -> bytes:
+    """A TIFF of one row a strip, all of them at the same place."""
+    where = struct.pack("<I", 8) * count
+    tags = {273: (LONG, count, 8 + 64), 278: (LONG, 1, 1), 279: (LONG, count, 8 + 64)}
+    return tiff(8, count, tags=tags, data=bytes(64) + where)
+
+
 JPEG, PNG = saved(picture(), "JPEG"), saved(picture(), "PNG")
 ICC = b"ICC_PROFILE\0\1\1"
 
@@ -176,6 +190,8 @@ CASES: Final[dict[str, Case]] = {
     "jpeg of a segment below zero": (with_segments(JPEG, segment(0xE5, b"", length=0)), READ),
     "jpeg of 50,000 segments": (with_segments(JPEG, *[segment(0xE5, b"")] * 50_000), READ),
     "jpeg of garbage": (JPEG[:2] + b"\xff\xda" + bytes(900), BROKEN),
+    "jpeg of 20 scans": (_scans(15), READ),
+    "jpeg of 2,000 scans": (_scans(2000), BROKEN),
     "jpeg of a start alone": (b"\xff\xd8\xff", BROKEN),
     "jpeg of two images": (JPEG + JPEG, READ),
     "deep exif": (with_segments(JPEG, segment(0xE1, b"Exif\0\0" + _deep_exif(3000))), READ),
@@ -214,6 +230,8 @@ CASES: Final[dict[str, Case]] = {
     "tiff of 65,535 samples": (tiff(tags={277: (3, 1, 65_535)}), BROKEN),
     "tiff of data beyond its end": (tiff(tags={273: (LONG, 1, 2**31)}), BROKEN),
     "tiff of an unknown compression": (tiff(tags={259: (3, 1, 60_000)}), BROKEN),
+    "tiff of 1,000 strips": (_strips(1000), READ),
+    "tiff of 70,000 strips": (_strips(70_000), BROKEN),
     "tiff of tiles": (_tiled(16, 15), READ),
     "tiff of a tile of 60,000": (_tiled(60_000, 1), PIXELS),
     "tiff of a tile of nothing": (_tiled(0, 15), BROKEN),

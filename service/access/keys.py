@@ -7,6 +7,7 @@ thought up, and nobody guesses 2^256. Whoever reads the file cannot call the ser
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,13 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gallery_index.files.durable_files import sync_directory
-from service.caller import RESERVED_NAMES, Role
+from service.access.caller import RESERVED_NAMES, Role
 
 PREFIX: Final = "mpanet"
 MAX_NAME: Final = 100
 MAX_PER_MINUTE: Final = 1_000_000
+KEY_TEXT: Final = re.compile(rf"{PREFIX}_[0-9a-f]{{12}}_[0-9a-f]+")
+"""A key, or what was cut off of one, in a text that must not show it."""
 _ID_BYTES, _SECRET_BYTES = 6, 32
 
 _Records: TypeAlias = "tuple[KeyRecord, ...]"
@@ -78,9 +81,11 @@ def make_key(
     rate_limit: int | None = None,
 ) -> tuple[str, KeyRecord]:
     """Return a new key, `mpanet_ID_SECRET`, and what is kept of it. Raises: KeyRequestError."""
-    if not (name.isprintable() and 1 <= len(name.strip()) <= len(name) <= MAX_NAME):
-        raise KeyRequestError(f"name: expected 1 to {MAX_NAME} printable characters, came {name!r}")
-    if name in RESERVED_NAMES:
+    if not (name.isprintable() and name == name.strip() and 1 <= len(name) <= MAX_NAME):
+        raise KeyRequestError(
+            f"name: expected 1 to {MAX_NAME} printable characters, no space around, came {name!r}"
+        )
+    if name.casefold() in RESERVED_NAMES:
         raise KeyRequestError(f"name: expected none of the service's own, came {name!r}")
     key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
     record = KeyRecord(

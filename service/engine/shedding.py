@@ -9,8 +9,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.admission import Admission
-from service.crop_jobs import Kind
+from service.engine.admission import Admission
+from service.engine.crop_jobs import Kind
 from service.errors import SlowRequestError
 
 KIND_OF_CALL: Final[Mapping[tuple[str, str], Kind]] = {

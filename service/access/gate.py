@@ -8,12 +8,13 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.auth import KeyRing
-from service.caller import ANYONE, STRANGER, Caller
-from service.cross_origin import refuse_cross_origin, refuse_other_hosts
+from service.access.auth import KeyRing
+from service.access.caller import ANYONE, STRANGER, Caller
+from service.access.cross_origin import refuse_cross_origin, refuse_other_hosts
+from service.access.keys import KEY_TEXT
+from service.access.rate_limit import RateLimiter
+from service.access.roles import OPEN_PATHS
 from service.errors import KeyRequiredError
-from service.rate_limit import RateLimiter
-from service.roles import OPEN_PATHS
 
 _READ = frozenset({b"authorization", b"x-api-key", b"host", b"origin", b"sec-fetch-site"})
 
@@ -52,6 +53,7 @@ class Gate:
             return STRANGER if demanded else ANYONE
         headers = {name: value for name, value in scope["headers"] if name in _READ}
         refuse_cross_origin(scope["method"], headers)
+        _refuse_key_in_address(scope)
         if demanded:
             return self._holder_of(_key(headers))
         if not self._insecure:
@@ -66,6 +68,17 @@ class Gate:
         if limit is not None:
             self._limiter.take(holder.caller.key_id, limit)
         return holder.caller
+
+
+def _refuse_key_in_address(scope: Scope) -> None:
+    """Refuse before anything repeats the address. Raises: KeyRequiredError."""
+    if KEY_TEXT.search(scope["path"]) or KEY_TEXT.search(
+        scope.get("query_string", b"").decode("latin-1")
+    ):
+        raise KeyRequiredError(
+            "expected an API key in a header alone, came one in the address:"
+            " addresses end up in logs, revoke it"
+        )
 
 
 def _key(headers: Mapping[bytes, bytes]) -> bytes:
