@@ -164,7 +164,8 @@ class Bench:
         if {"query", "overload"} & {*wanted}:
             found.append(Contender("POST /query", partial(self._row, "query", QUERY_CLIENTS), True))
         if "batch" in wanted:
-            batch = partial(self._row, "batch", BATCH_CLIENTS, each=self._args.batch_crops)
+            options = {"each": self._args.batch_crops, "seconds": 2 * self._args.seconds}
+            batch = partial(self._row, "batch", BATCH_CLIENTS, **options)
             found.append(Contender("POST /gallery/batch", batch, True))
         if "latency" in wanted:
             found += self._latencies()
