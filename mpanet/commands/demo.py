@@ -37,7 +37,10 @@ def run(args: argparse.Namespace) -> int:
             with _quiet_logs(), ServiceClient(address, key, transport=directly) as client:
                 ready = prepare(client, Path(settings.data) / QUERIES)
         except (ServiceError, OSError) as error:
-            print(f"mpanet demo: error: {error}", file=sys.stderr, flush=True)
+            asks = "; it has keys: set MPANET_API_KEY to any, it will be one more"
+            hint = asks if isinstance(error, ServiceError) and error.status == 401 else ""
+            print(f"mpanet demo: error: {error}{hint}", file=sys.stderr, flush=True)
+            print(f"serving on {address}, without the rendered people", flush=True)
             return
         authorization = " -H 'Authorization: Bearer '$MPANET_API_KEY" if key else ""
         print(
