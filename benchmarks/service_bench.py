@@ -39,6 +39,7 @@ OVERLOAD_CONNECTIONS = 1000  # just below what the service takes by default
 OVERLOAD_WARM_S = 12.0  # longer than a query may take: the queue is full and stays so
 LITSERVE_PLANS = (("8", "0.0"), ("32", "0.0"), ("32", "0.01"))
 TRIAL_S = 2.0
+BARE = "bare encoder"
 CROPS_SEED = 20
 FIRST_ENTRIES = 256
 ENROLL_MOST_S = 40.0
@@ -50,6 +51,7 @@ class Contender:
 
     name: str
     measure: Callable[[], Row]
+    saturating: bool = False
 
 
 class Bench:
@@ -77,7 +79,7 @@ class Bench:
         """Every part that was asked for."""
         self._fill()
         wanted = self._args.only
-        rounds = self._rounds([Contender("bare encoder", self.ceiling), *self._contenders()])
+        rounds = self._rounds(self._contenders())
         rows = {name: median_of([rows[name] for rows in rounds]) for name in rounds[0]}
         result: dict[str, Any] = {
             "plan": self._plan,
@@ -90,7 +92,7 @@ class Bench:
         if "mixed" in wanted:
             result["mixed"] = self.mixed()
         if "enroll" in wanted:
-            result["enroll"] = self.enroll(rows["bare encoder"]["per_s"])
+            result["enroll"] = self.enroll(rows[BARE]["per_s"])
         if "litserve" in wanted and self._args.litserve_python is None:
             result["left_out"] = "LitServe: no --litserve-python with it was given"
         result["memory_mb"] = memory_mb(self._service.process.pid)
@@ -99,7 +101,7 @@ class Bench:
     def ceiling(self) -> Row:
         """Decode and encode, nothing else."""
         neighbours, started = Neighbours(lambda: 0.0), time.perf_counter()
-        answer = self._ask_ceiling(seconds=self._args.seconds)
+        answer = self._ask_ceiling(seconds=self._args.seconds / 2)
         elapsed_s = time.perf_counter() - started
         return {
             "per_s": rate_of(answer["times"], self._plan["batch"]),
@@ -144,9 +146,8 @@ class Bench:
             alone.append(self._row("query", MIXED_CLIENTS))
             enrolling = self._clients.start(self._service, "batch", MIXED_CLIENTS)
             row = self._row("query", MIXED_CLIENTS)
-            answers = finished(enrolling)["answers"]
-            times = [at for at, _, status in answers if status == 200]
-            beside.append(row | {"enrolled_per_s": rate_of(times, self._args.batch_crops)})
+            finished(enrolling)
+            beside.append(row | {"enrolled_per_s": row["encoded_per_s"] - row["asked_per_s"]})
         return {"queries alone": median_of(alone), "beside enrolments": median_of(beside)}
 
     def enroll(self, ceiling: float) -> dict[str, Row]:
@@ -161,20 +162,21 @@ class Bench:
     def _contenders(self) -> list[Contender]:
         wanted, found = self._args.only, []
         if {"query", "overload"} & {*wanted}:
-            found.append(Contender("POST /query", partial(self._row, "query", QUERY_CLIENTS)))
+            found.append(Contender("POST /query", partial(self._row, "query", QUERY_CLIENTS), True))
         if "batch" in wanted:
-            batch = partial(self._row, "batch", BATCH_CLIENTS, each=self._args.batch_crops)
-            found.append(Contender("POST /gallery/batch", batch))
+            options = {"each": self._args.batch_crops, "seconds": 2 * self._args.seconds}
+            batch = partial(self._row, "batch", BATCH_CLIENTS, **options)
+            found.append(Contender("POST /gallery/batch", batch, True))
         if "latency" in wanted:
             found += self._latencies()
         if "fastapi" in wanted:
             server = self._peer([sys.executable, "-m", "benchmarks.service_fastapi"], [])
-            found.append(Contender("bare FastAPI handler", partial(self._awake, server)))
+            found.append(Contender("bare FastAPI handler", partial(self._awake, server), True))
         if "litserve" in wanted and self._args.litserve_python is not None:
             python = [str(self._args.litserve_python), "-m", "benchmarks.service_litserve"]
             plan = self._best_litserve(python)
             name = f"LitServe, max_batch_size {plan[0]}, batch_timeout {plan[1]} s"
-            found.append(Contender(name, partial(self._awake, self._peer(python, plan))))
+            found.append(Contender(name, partial(self._awake, self._peer(python, plan)), True))
         return found
 
     def _latencies(self) -> list[Contender]:
@@ -190,7 +192,10 @@ class Bench:
             for clients in LATENCY_CLIENTS
             for call in ("query", "gallery")
         ]
-        return [*found, Contender("POST /gallery", partial(self._row, "gallery", QUERY_CLIENTS))]
+        return [
+            *found,
+            Contender("POST /gallery", partial(self._row, "gallery", QUERY_CLIENTS), True),
+        ]
 
     def _row(self, call: str, clients: int, **options: Any) -> Row:
         return self._clients.row(self._service, call, clients, **options)
@@ -239,12 +244,22 @@ class Bench:
         rounds = []
         for number in tqdm(range(self._args.rounds), desc=self._model.name, leave=False):
             order = contenders if number % 2 == 0 else contenders[::-1]
-            rows = {contender.name: contender.measure() for contender in order}
-            ceiling = rows["bare encoder"]["per_s"]
-            for row in rows.values():
-                row["of_ceiling"] = row["per_s"] / ceiling
-            rounds.append({contender.name: rows[contender.name] for contender in contenders})
+            rows = self._round(order)
+            rounds.append({name: rows[name] for name in (BARE, *(c.name for c in contenders))})
         return rounds
+
+    def _round(self, order: Sequence[Contender]) -> dict[str, Row]:
+        """Let each have its turn, the bare encoder right before and after all that saturate."""
+        ceilings, rows = [self.ceiling()], {}
+        for contender in order:
+            row = contender.measure()
+            if contender.saturating:
+                ceilings.append(self.ceiling())
+                around = median_of(ceilings[-2:])
+                row["of_ceiling"] = row["per_s"] / around["per_s"]
+                row["by_cpu"] = around["cpu_ms"] / (row["cpu_ms"] + row["generator_ms"])
+            rows[contender.name] = row
+        return {BARE: median_of(ceilings), **rows}
 
     def _start_ceiling(self) -> tuple["subprocess.Popen[str]", dict[str, Any]]:
         crops = self._work / "crops.pkl"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.service_figures import Neighbours, percentile, rate_of
+from benchmarks.service_figures import Neighbours, percentile
 from benchmarks.service_process import REPOSITORY, Server
 
 STAGES = ("latency", "decode", "queue", "embed", "search", "own")
@@ -43,6 +43,7 @@ class Clients:
 
     def row(self, server: Server, call: str, clients: int, *, each: int = 1, **options: Any) -> Row:
         """Ask a server without a pause; figures are per crop, `each` of them in a request."""
+        seconds = options.get("seconds", self._seconds)
         cpu_s, started, batches = server.cpu_s(), time.perf_counter(), batches_of(server)
         neighbours = Neighbours(server.cpu_s)
         answer = self.answers(server, call, clients, **options)
@@ -50,7 +51,7 @@ class Clients:
         served = [(at, s) for at, s, status in answer["answers"] if status in (200, 201)]
         generator_s = answer["cpu_s_per_request"]
         row = {
-            "per_s": rate_of([at for at, _ in served], each),
+            "per_s": len(served) * each / seconds,
             "p50_ms": percentile([s for _, s in served], 0.5) * 1000,
             "p99_ms": percentile([s for _, s in served], 0.99) * 1000,
             "failed": len(answer["answers"]) - len(served) + answer["unanswered"],
@@ -61,6 +62,8 @@ class Clients:
         crops, runs = (a - b for a, b in zip(batches_of(server), batches, strict=True))
         if runs:
             row["batch"] = crops / runs
+            row["encoded_per_s"] = crops / elapsed_s
+            row["asked_per_s"] = answer["sent"] * each / elapsed_s
         if answer["stages"]:
             for name in STAGES:
                 row[f"{name}_ms"] = statistics.median(s[name] for s in answer["stages"])

@@ -8,23 +8,24 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 
 from gallery_index.person_gallery import PersonGallery
-from service import openapi, problems
+from service import problems
+from service.access.auth import KeyRing
+from service.access.gate import Gate
+from service.access.roles import check_role
+from service.access.security_headers import SecurityHeaders
 from service.audit.log import AuditLog
-from service.auth import KeyRing
-from service.batching import CropEncoder
 from service.context import ModelFacts, ServiceContext
+from service.describing import openapi
 from service.edge import Edge
-from service.embedding import CropEmbedder
-from service.gate import Gate
-from service.metrics import Metrics
-from service.roles import check_role
-from service.route_templates import RouteTemplates
+from service.engine.batching import CropEncoder
+from service.engine.embedding import CropEmbedder
+from service.engine.search_pool import SearchPool
+from service.engine.shedding import Shedding
+from service.observing.metrics import Metrics
+from service.observing.route_templates import RouteTemplates
 from service.routes import gallery as gallery_routes
 from service.routes import models, search, status
-from service.search_pool import SearchPool
-from service.security_headers import SecurityHeaders
 from service.settings import ServiceSettings
-from service.shedding import Shedding
 
 
 def create_app(

@@ -19,13 +19,13 @@ from fastapi.routing import APIRoute
 from gallery_index.records import Added, ErasureReceipt, GalleryEntry, Match
 from service.audit.event import AuditEvent, Phase, ShownEntry
 from service.audit.log import AuditLog
+from service.bodies.fields import EnrolFields, EntryPatch, Fields
+from service.bodies.uploads import Upload
 from service.context import ServiceContext, in_thread
 from service.enrolment import Enrolment
 from service.errors import AuditUnavailableError
-from service.fields import EnrolFields, EntryPatch, Fields
+from service.observing.stages import stages_of, timed
 from service.problems import INVALID_FIELDS, kind_of
-from service.stages import stages_of, timed
-from service.uploads import Upload
 
 Kept = Literal["changes", "looks", "nothing"]
 

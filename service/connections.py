@@ -7,13 +7,16 @@ documents. Nothing here knows a key: whoever reaches the port gets so far.
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.access.security_headers import LINES
+from service.engine.shedding import Doorkeeper
 from service.ids import new_id
-from service.logging_format import with_fields
+from service.observing.logging_format import with_fields
 from service.problems import (
     HEAD_TOO_LONG,
     MALFORMED_REQUEST,
@@ -22,8 +25,8 @@ from service.problems import (
     TOO_MANY_CONNECTIONS,
     Kind,
     document,
+    kind_of,
 )
-from service.security_headers import LINES
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +41,14 @@ class BoundedProtocol(HttpToolsProtocol):
     max_connections: int
     timeout_s: float
     on_refused: Callable[[str], None]
+    doorkeeper: Doorkeeper
+    on_shed: Callable[[str, str, int, str, float], None]
     _timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
     _in_head = True
     _head_bytes = 0
     _refused = False
+    _skipping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or answer that there are too many."""
@@ -82,17 +88,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._go_on()
         if sum(name == b"host" for name, _ in self.headers) > 1:
             self._refuse(MALFORMED_REQUEST, "expected one Host header, came several")
-        else:
+        elif not self._shed():
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
-        if not self._refused:
+        if not (self._refused or self._skipping):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is here as a whole."""
-        if not self._refused:
+        if self._skipping:
+            self._skipping = False
+            self._end_after(self.timeout_keep_alive)
+        elif not self._refused:
             self._go_on()
             super().on_message_complete()
 
@@ -115,6 +124,23 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP."""
         self._refuse(MALFORMED_REQUEST, msg)
+
+    def _shed(self) -> bool:
+        """Answer a request that is not let in; its body is skipped, the connection goes on."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False  # it has its turn behind the one before
+        method, path = self.parser.get_method().decode("ascii"), self.url.partition(b"?")[0]
+        refusal = self.doorkeeper.refusal(method, path.decode("latin-1"))
+        if refusal is None:
+            return False
+        kind = kind_of(refusal)
+        self.on_shed(path.decode("latin-1"), method, kind.status, kind.code, 0.0)
+        wait_s = max(1, math.ceil(refusal.retry_after_s))
+        self._skipping = True
+        goes_on = self.parser.should_keep_alive()
+        self._answer(kind, str(refusal), new_id(), retry_after_s=wait_s, goes_on=goes_on)
+        self._end_after(DRAIN_S)
+        return True
 
     def _end_after(self, timeout_s: float) -> None:
         self._go_on()
@@ -140,17 +166,30 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = True
         request_id = new_id()
         self._tell(kind, request_id)
+        self._answer(kind, detail, request_id, retry_after_s=1 if kind.status == 503 else None)
+
+    def _answer(
+        self,
+        kind: Kind,
+        detail: str,
+        request_id: str,
+        *,
+        retry_after_s: int | None,
+        goes_on: bool = False,
+    ) -> None:
+        """Write a problem document below the application; close unless the connection goes on."""
         body = json.dumps(document(kind, detail, request_id)).encode()
         lines = [
             f"content-type: {MEDIA_TYPE}",
             f"content-length: {len(body)}",
             f"x-request-id: {request_id}",
-            *(["retry-after: 1"] if kind.status == 503 else []),
-            "connection: close",
+            *([] if retry_after_s is None else [f"retry-after: {retry_after_s}"]),
+            *([] if goes_on else ["connection: close"]),
         ]
         head = "".join(f"{line}\r\n" for line in lines).encode()
         self.transport.write(STATUS_LINE[kind.status] + head + LINES + b"\r\n" + body)
-        self.transport.close()
+        if not goes_on:
+            self.transport.close()
 
     def _tell(self, kind: Kind, request_id: str) -> None:
         self.on_refused(kind.code)
@@ -161,16 +200,24 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bounded(
-    *, max_connections: int, timeout_s: float, on_refused: Callable[[str], None]
+    *,
+    max_connections: int,
+    timeout_s: float,
+    on_refused: Callable[[str], None],
+    doorkeeper: Doorkeeper,
+    on_shed: Callable[[str, str, int, str, float], None],
 ) -> type[BoundedProtocol]:
     """Return the protocol with its bounds; the rest of its class is uvicorn's to construct.
 
     `timeout_s`: within this a head must have come, and a piece of an answer must be taken.
-    `on_refused` is told the code of the problem whenever a connection is answered one.
+    `on_refused` is told the code of the problem whenever a connection is answered one; `on_shed`
+    path, method, status, code and seconds of a request that the doorkeeper did not let in.
     """
     bounds: dict[str, Any] = {
         "max_connections": max_connections,
         "timeout_s": timeout_s,
         "on_refused": staticmethod(on_refused),
+        "doorkeeper": doorkeeper,
+        "on_shed": staticmethod(on_shed),
     }
     return type("ServiceProtocol", (BoundedProtocol,), bounds)

@@ -14,13 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import GalleryStats
 from service.audit.log import AuditLog
-from service.batching import CropEncoder
-from service.embedding import CropEmbedder
+from service.engine.batching import CropEncoder
+from service.engine.embedding import CropEmbedder
+from service.engine.search_pool import SearchPool
 from service.errors import ClientLeftError
-from service.metrics import Metrics
-from service.search_pool import SearchPool
+from service.observing.metrics import Metrics
+from service.observing.single_flight import SingleFlight
 from service.settings import ServiceSettings
-from service.single_flight import SingleFlight
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,13 +13,13 @@ from urllib.parse import quote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.keys import KEY_TEXT
 from service.errors import RequestError
-from service.keys import KEY_TEXT
-from service.logging_format import with_fields
+from service.observing.logging_format import with_fields
+from service.observing.request_metrics import RequestCounts
+from service.observing.route_templates import RouteTemplates
+from service.observing.stages import server_timing
 from service.problems import response_to
-from service.request_metrics import RequestCounts
-from service.route_templates import RouteTemplates
-from service.stages import server_timing
 
 REQUEST_ID_HEADER = "X-Request-Id"
 MAX_PATH: Final = 200

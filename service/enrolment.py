@@ -9,13 +9,13 @@ from gallery_index.errors import EntryConflictError, GalleryError
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import Added, NewEntry
 from model.errors import ImageError
+from service.bodies.fields import EnrolFields
+from service.bodies.idempotency import IdempotencyKey
+from service.bodies.uploads import media_type_of
 from service.context import ServiceContext, in_thread, unless_client_leaves, written
-from service.crop_jobs import EmbeddedCrop
+from service.engine.crop_jobs import EmbeddedCrop
 from service.errors import RequestError
-from service.fields import EnrolFields
-from service.idempotency import IdempotencyKey
-from service.stages import of_crops, stages_of, timed
-from service.uploads import media_type_of
+from service.observing.stages import of_crops, stages_of, timed
 
 Outcome = Added | RequestError | ImageError | GalleryError
 

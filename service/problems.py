@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from gallery_index import errors as gallery
 from model import errors as model
 from service import errors as service
-from service.fields import field_error, shown
+from service.bodies.fields import field_error, shown
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1.0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.query_reranking import CANDIDATES
 from gallery_index.records import EntryFilter, Match
-from service.fields import FilterFields, ListFields, QueryFields
+from service.bodies.fields import FilterFields, ListFields, QueryFields
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,14 @@ from gallery_index.person_gallery import PersonGallery
 from gallery_index.upkeep import UpkeepPolicy
 from model.encoder import Encoder
 from model.errors import ModelError
-from service import logging_format
 from service.app import create_app
 from service.audit.log import AuditLog
 from service.connections import bounded
 from service.context import ModelFacts, ServiceContext
+from service.engine.shedding import Doorkeeper
 from service.errors import AuditUnavailableError
 from service.memory import give_memory_back, spare_collector
+from service.observing import logging_format
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
@@ -84,6 +85,8 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
                 max_connections=settings.max_connections,
                 timeout_s=settings.read_timeout_s,
                 on_refused=context.metrics.requests.count_refused_connection,
+                doorkeeper=Doorkeeper(context.embedder.admission),
+                on_shed=context.metrics.requests.count_request,
             ),
             timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
         )

@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.preprocessing import ImageLimits
-from service.keys import read_keys
+from service.access.keys import read_keys
 
 PREFIX = "MPANET_"
 CLIENT_VARIABLES = frozenset({"MPANET_URL"})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mpanet.errors import CommandError, reported
 
 if TYPE_CHECKING:
-    from service.keys import KeyRecord
+    from service.access.keys import KeyRecord
 
 ROLES = ("query", "enroll", "admin")
 MAX_PER_MINUTE = 1_000_000
@@ -65,7 +65,7 @@ def _configure_create(action: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one action."""
-    from service.keys import KeyRequestError, KeysFileError
+    from service.access.keys import KeyRequestError, KeysFileError
 
     with reported(KeysFileError, KeyRequestError):
         {"create": _create, "list": _list, "revoke": _revoke}[args.action](args)
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _create(args: argparse.Namespace) -> None:
-    from service.keys import add_key, make_key
+    from service.access.keys import add_key, make_key
 
     now = _now()
     expires_at = now + timedelta(days=args.expires_days) if args.expires_days else None
@@ -90,7 +90,7 @@ def _create(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from service.keys import read_keys
+    from service.access.keys import read_keys
 
     keys = [_shown(key) for key in read_keys(_keys_file(args))]
     if args.json:
@@ -106,7 +106,7 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _revoke(args: argparse.Namespace) -> None:
-    from service.keys import revoke_key
+    from service.access.keys import revoke_key
 
     key = revoke_key(_keys_file(args), args.id, now=_now())
     if args.json:

@@ -8,10 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from gallery_index.records import Added, EntryChanges
 from service.auditing import AuditedRoute, trail_of
-from service.context import Context, in_thread, written
-from service.enrolment import Enrolment, enrol
-from service.errors import InvalidFieldsError, RequestError
-from service.fields import (
+from service.bodies.fields import (
     NAME_FIELDS,
     BatchFields,
     EnrolFields,
@@ -20,10 +17,8 @@ from service.fields import (
     parse_fields,
     shown,
 )
-from service.idempotency import idempotency_key
-from service.openapi import form_body, json_body
-from service.problems import problem
-from service.schemas import (
+from service.bodies.idempotency import idempotency_key
+from service.bodies.schemas import (
     BatchBody,
     BatchItem,
     EntryBody,
@@ -34,8 +29,13 @@ from service.schemas import (
     page_body,
     receipt_body,
 )
+from service.bodies.uploads import Upload, parse_json, read_form, read_json, refuse_repeated
+from service.context import Context, in_thread, written
+from service.describing.openapi import form_body, json_body
+from service.enrolment import Enrolment, enrol
+from service.errors import InvalidFieldsError, RequestError
+from service.problems import problem
 from service.searching import list_filter
-from service.uploads import Upload, parse_json, read_form, read_json, refuse_repeated
 
 router = APIRouter(tags=["gallery"], route_class=AuditedRoute)
 REPLAYED = "Idempotent-Replayed"

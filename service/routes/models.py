@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request
 
 from service.auditing import AuditedRoute, trail_of
+from service.bodies.schemas import ModelBody, ModelsBody
 from service.context import Context, ServiceContext
 from service.errors import JobNotFoundError, ModelNotFoundError, NoEarlierModelError
-from service.schemas import ModelBody, ModelsBody
 
 router = APIRouter(tags=["models"], route_class=AuditedRoute)
 

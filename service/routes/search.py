@@ -10,13 +10,8 @@ from numpy.typing import NDArray
 
 from model.config import MPANetConfig
 from service.auditing import AuditedRoute, trail_of
-from service.context import Context, ServiceContext, unless_client_leaves
-from service.crop_jobs import EmbeddedCrop
-from service.errors import NotAvailableYetError
-from service.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
-from service.ids import new_id
-from service.openapi import form_body
-from service.schemas import (
+from service.bodies.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
+from service.bodies.schemas import (
     CompareBody,
     EmbedBody,
     PatternPart,
@@ -25,9 +20,14 @@ from service.schemas import (
     json_answer,
     match_body,
 )
+from service.bodies.uploads import Upload, read_form
+from service.context import Context, ServiceContext, unless_client_leaves
+from service.describing.openapi import form_body
+from service.engine.crop_jobs import EmbeddedCrop
+from service.errors import NotAvailableYetError
+from service.ids import new_id
+from service.observing.stages import of_crops, stages_of
 from service.searching import Found, find
-from service.stages import of_crops, stages_of
-from service.uploads import Upload, read_form
 
 router = APIRouter(tags=["search"], route_class=AuditedRoute)
 

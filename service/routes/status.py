@@ -5,12 +5,19 @@ from dataclasses import asdict
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from service.bodies.schemas import (
+    HealthBody,
+    ReadyBody,
+    ReadyCheck,
+    ReadyIndex,
+    ReadyModel,
+    ReadyStore,
+)
 from service.context import Context
-from service.docs_page import docs_page
+from service.describing.docs_page import docs_page
 from service.errors import NotReadyError
-from service.exposition import MEDIA_TYPE
-from service.readiness import check_encoder, checks, standing, stats
-from service.schemas import HealthBody, ReadyBody, ReadyCheck, ReadyIndex, ReadyModel, ReadyStore
+from service.observing.exposition import MEDIA_TYPE
+from service.observing.readiness import check_encoder, checks, standing, stats
 
 router = APIRouter(tags=["status"])
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

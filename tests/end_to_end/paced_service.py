@@ -21,7 +21,8 @@ from PIL import Image
 
 from model.encoder import Encoded, Encoder
 from mpanet.cli import main
-from service import batching, server
+from service import server
+from service.engine import batching
 
 BREAKS: Final = (255, 0, 0)
 """An encoder raises over a crop of this colour, whenever it comes."""

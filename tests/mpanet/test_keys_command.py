@@ -12,8 +12,8 @@ import pytest
 
 from mpanet.cli import main
 from mpanet.commands import keys as command
-from service.caller import ROLES
-from service.keys import MAX_PER_MINUTE
+from service.access.caller import ROLES
+from service.access.keys import MAX_PER_MINUTE
 from tests.mpanet.serving import environment, service
 from tests.service.tiny_artifact import write_tiny_artifact
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.admission import Admission
+from service.engine.admission import Admission
 from service.errors import QueueFullError, ShuttingDownError
 
 

@@ -16,6 +16,8 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
 from gallery_index.gallery import Gallery
+from service.access.keys import add_key, make_key
+from service.access.roles import ROLES_OF_CALL
 from service.app import create_app
 from service.audit.event import AuditEvent
 from service.audit.files import LogFile
@@ -23,8 +25,6 @@ from service.audit.log import AuditLog
 from service.audit.verification import verify
 from service.auditing import AUDITED, AuditedRoute
 from service.errors import AuditUnavailableError
-from service.keys import add_key, make_key
-from service.roles import ROLES_OF_CALL
 from service.routes import gallery as gallery_routes
 from service.routes import models, search, status
 from service.settings import ServiceSettings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.batch_cost import BatchCost
+from service.engine.batch_cost import BatchCost
 
 
 def learned(base_s: float, crop_s: float, sizes: list[int], target_s: float = 0.1) -> BatchCost:

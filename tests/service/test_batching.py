@@ -14,9 +14,9 @@ from PIL import Image
 
 from model.errors import UndecodableImageError
 from model.preprocessing import ImageLimits, PreprocessingConfig, read_image, to_input
-from service.batching import CropEncoder, CropEngine
-from service.crop_jobs import KINDS, CropJob, EmbeddedCrop, Kind, Outcome
-from service.embedding import CropEmbedder
+from service.engine.batching import CropEncoder, CropEngine
+from service.engine.crop_jobs import KINDS, CropJob, EmbeddedCrop, Kind, Outcome
+from service.engine.embedding import CropEmbedder
 from service.errors import (
     DeadlineExceededError,
     EncoderFailedError,

@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel
 
 from service import client_answers as answers
-from service import schemas
-from service.fields import EntryPatch
+from service.bodies import schemas
+from service.bodies.fields import EntryPatch
 
 PAIRS: list[tuple[type, type[BaseModel]]] = [
     (answers.Entry, schemas.EntryBody),

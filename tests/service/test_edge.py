@@ -17,9 +17,9 @@ from gallery_index.gallery import Gallery
 from service.app import create_app
 from service.edge import Edge
 from service.errors import QueueFullError
-from service.logging_format import formatter
-from service.request_metrics import RequestCounts
-from service.route_templates import RouteTemplates
+from service.observing.logging_format import formatter
+from service.observing.request_metrics import RequestCounts
+from service.observing.route_templates import RouteTemplates
 from service.settings import ServiceSettings
 from tests.service.asgi import running
 from tests.service.fakes import TinyEncoder, crop

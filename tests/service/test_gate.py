@@ -13,14 +13,14 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from gallery_index.gallery import Gallery
+from service.access.auth import KeyRing
+from service.access.gate import Gate
+from service.access.keys import add_key, make_key, revoke_key
+from service.access.rate_limit import RateLimiter
 from service.app import create_app
-from service.auth import KeyRing
 from service.edge import Edge
-from service.gate import Gate
-from service.keys import add_key, make_key, revoke_key
-from service.rate_limit import RateLimiter
-from service.request_metrics import RequestCounts
-from service.route_templates import RouteTemplates
+from service.observing.request_metrics import RequestCounts
+from service.observing.route_templates import RouteTemplates
 from service.settings import ServiceSettings
 from tests.service.asgi import running
 from tests.service.claims import problem_of

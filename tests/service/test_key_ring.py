@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from service import auth
-from service.auth import KeyRing
-from service.caller import Caller, Role
+from service.access import auth
+from service.access.auth import KeyRing
+from service.access.caller import Caller, Role
+from service.access.keys import KeyRecord, add_key, make_key, read_keys, revoke_key
 from service.errors import KeyUnknownError
-from service.keys import KeyRecord, add_key, make_key, read_keys, revoke_key
 from tests.service.clock import Clock
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -96,7 +96,7 @@ def test_an_id_nobody_has_takes_the_same_comparison(
         compared.append(len(one) + len(other))
         return compare_digest(one, other)
 
-    monkeypatch.setattr("service.auth.hmac.compare_digest", compare)
+    monkeypatch.setattr("service.access.auth.hmac.compare_digest", compare)
     for known in (text, b"first", b"second"):
         keys.holder(known)
     with pytest.raises(KeyUnknownError):
@@ -203,7 +203,7 @@ def test_the_file_is_looked_at_once_a_second_and_read_when_it_changed(
         reads.append(read)
         return read_keys(read)
 
-    monkeypatch.setattr("service.keys_watch.read_keys", counted)
+    monkeypatch.setattr("service.access.keys_watch.read_keys", counted)
     for _ in range(50):
         stopwatch.advance(0.1)
         keys.demands_keys()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from service.caller import Role
-from service.keys import (
+from service.access.caller import Role
+from service.access.keys import (
     KeyRequestError,
     KeysFileError,
     add_key,
@@ -173,7 +173,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("service.keys.os.fsync", full)
+    monkeypatch.setattr("service.access.keys.os.fsync", full)
     with pytest.raises(KeysFileError, match=r"keys\.json cannot be written: No space left"):
         new_key(path)
     assert path.read_bytes() == before
@@ -186,7 +186,7 @@ def test_the_new_file_is_durable_by_name_before_the_key_is_told(
     path = tmp_path / "keys.json"
     seen: list[tuple[Path, int]] = []
     monkeypatch.setattr(
-        "service.keys.sync_directory",
+        "service.access.keys.sync_directory",
         lambda directory: seen.append((directory, len(read_keys(path)))),
     )
     new_key(path)

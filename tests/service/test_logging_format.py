@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.logging_format import LogFormat, formatter, with_fields
+from service.observing.logging_format import LogFormat, formatter, with_fields
 
 
 def written(log_format: LogFormat, message: str, *values: object, **more: Any) -> str:

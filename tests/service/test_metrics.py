@@ -16,9 +16,9 @@ from gallery_index.errors import StoreUnavailableError
 from gallery_index.gallery import Gallery
 from gallery_index.records import GalleryStats
 from service.app import create_app
-from service.exposition import Family, Histogram, Sample, exposition
-from service.metrics import Metrics
-from service.process_metrics import process_families
+from service.observing.exposition import Family, Histogram, Sample, exposition
+from service.observing.metrics import Metrics
+from service.observing.process_metrics import process_families
 from tests.service.asgi import running
 from tests.service.claims import problem_of
 from tests.service.conftest import open_gallery, small_settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.logging_format import formatter
+from service.observing.logging_format import formatter
 from tests.service.prometheus_text import ReadFamily, read_exposition
 
 PAGE = Path(__file__).parents[2] / "docs" / "observability.md"

@@ -8,9 +8,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from service.openapi_calls import CALLS
+from service.access.roles import ROLES_OF_CALL
+from service.describing.openapi_calls import CALLS
 from service.problems import INTERNAL, KINDS, OF_CONNECTIONS
-from service.roles import ROLES_OF_CALL
 from tests.service.openapi_document import SNAPSHOT, served_document, written
 
 UNSEEN = {"client_left"}

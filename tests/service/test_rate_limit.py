@@ -2,8 +2,8 @@
 
 import pytest
 
+from service.access.rate_limit import SWEEP_ABOVE, RateLimiter
 from service.errors import RateLimitedError
-from service.rate_limit import SWEEP_ABOVE, RateLimiter
 from tests.service.clock import Clock
 
 

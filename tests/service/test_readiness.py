@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from gallery_index.errors import StoreUnavailableError
 from gallery_index.gallery import Gallery
 from gallery_index.records import GalleryStats
-from service import readiness
 from service.app import create_app
 from service.audit.log import AuditLog
 from service.context import ServiceContext
 from service.errors import AuditUnavailableError
+from service.observing import readiness
 from service.settings import ServiceSettings
 from tests.service.asgi import running
 from tests.service.claims import problem_of

@@ -11,10 +11,10 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
 
 from gallery_index.gallery import Gallery
+from service.access.caller import Role
+from service.access.keys import add_key, make_key
+from service.access.roles import ROLES_OF_CALL
 from service.app import create_app
-from service.caller import Role
-from service.keys import add_key, make_key
-from service.roles import ROLES_OF_CALL
 from service.settings import ServiceSettings
 from tests.service.asgi import running
 from tests.service.claims import problem_of

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from service.engine.search_pool import SEARCH_THREADS, SearchPool
 from service.errors import DeadlineExceededError
-from service.search_pool import SEARCH_THREADS, SearchPool
 
 LONG_S = 60.0
 

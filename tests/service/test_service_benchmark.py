@@ -18,7 +18,7 @@ from benchmarks.service_crops import Crop, batch_requests, encoded, single_reque
 from benchmarks.service_enroll import write_folder
 from benchmarks.service_figures import median_of, percentile, rate_of
 from benchmarks.service_load import Job, Load, arrivals, stages
-from service.multipart import MultipartReader
+from service.bodies.multipart import MultipartReader
 from tests.service.fakes import crop
 
 

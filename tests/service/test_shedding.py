@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.admission import Admission
+from service.engine.admission import Admission
+from service.engine.shedding import Shedding
 from service.errors import QueueFullError, ShuttingDownError, SlowRequestError
-from service.shedding import Shedding
 
 LONG_S = 60.0
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.single_flight import SingleFlight
+from service.observing.single_flight import SingleFlight
 
 
 class Work:

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from service.exposition import Family, Histogram, Sample
+from service.observing.exposition import Family, Histogram, Sample
+from service.observing.stages import STAGES
 from service.problems import INTERNAL, KINDS, OF_CONNECTIONS
-from service.stages import STAGES
 
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from service.crop_jobs import KINDS, Kind
+from service.engine.crop_jobs import KINDS, Kind
 from service.errors import QueueFullError, ShuttingDownError
 
 DEADLINE_SHARE: Final = 0.8

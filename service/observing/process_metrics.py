@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from service.exposition import Family, Sample, counter, gauge
+from service.observing.exposition import Family, Sample, counter, gauge
 
 PROC: Final = Path("/proc")
 _UTIME, _STIME, _THREADS, _START, _RSS = 11, 12, 17, 19, 21

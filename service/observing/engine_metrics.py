@@ -6,7 +6,7 @@
 import threading
 from typing import Final, Protocol
 
-from service.exposition import Family, Histogram, Sample, counter, gauge
+from service.observing.exposition import Family, Histogram, Sample, counter, gauge
 
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 DROP_REASONS: Final = ("client_left", "deadline", "shutdown")
@@ -14,7 +14,7 @@ OTHER: Final = "other"
 
 
 class EngineStanding(Protocol):
-    """The state of the engine; `service.embedding.EngineState` is one."""
+    """The state of the engine; `service.engine.embedding.EngineState` is one."""
 
     @property
     def queued_queries(self) -> int: ...

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from gallery_index.records import Added, GalleryStats
-from service.engine_metrics import EngineCounts, EngineStanding, engine_families
-from service.exposition import Family, Sample, counter, exposition, gauge
-from service.gallery_metrics import gallery_families
+from service.observing.engine_metrics import EngineCounts, EngineStanding, engine_families
+from service.observing.exposition import Family, Sample, counter, exposition, gauge
+from service.observing.gallery_metrics import gallery_families
+from service.observing.process_metrics import process_families
+from service.observing.request_metrics import RequestCounts
 from service.problems import kind_of
-from service.process_metrics import process_families
-from service.request_metrics import RequestCounts
 
 OUTCOMES: Final = ("stored", "replayed", "refused")
 

@@ -19,8 +19,8 @@ from PIL import Image
 from model.config import MPANetConfig
 from model.errors import ImageError, UndecodableImageError
 from model.preprocessing import ImageLimits, read_image
-from service.batch_cost import BatchCost
-from service.crop_jobs import KINDS, CropJob, JobQueue, Kind
+from service.engine.batch_cost import BatchCost
+from service.engine.crop_jobs import KINDS, CropJob, JobQueue, Kind
 from service.errors import (
     DeadlineExceededError,
     EncoderFailedError,

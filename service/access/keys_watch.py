@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from service.keys import KeysFileError, read_keys
+from service.access.keys import KeysFileError, read_keys
 
 LOOK_EVERY_S: Final = 1.0
 _FOR_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO

@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import Request
 
-from service.caller import ROLES, Caller, Role
+from service.access.caller import ROLES, Caller, Role
 from service.errors import RoleRequiredError
 
 NO_KEY: Final[frozenset[Role]] = frozenset()

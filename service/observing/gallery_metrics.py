@@ -1,7 +1,7 @@
 """What `/metrics` says of the gallery: what it holds, and what searches in it are worth."""
 
 from gallery_index.records import GalleryStats
-from service.exposition import Family, Sample, gauge
+from service.observing.exposition import Family, Sample, gauge
 
 
 def gallery_families(stats: GalleryStats | None) -> list[Family]:

@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gallery_index.files.durable_files import sync_directory
-from service.caller import RESERVED_NAMES, Role
+from service.access.caller import RESERVED_NAMES, Role
 
 PREFIX: Final = "mpanet"
 MAX_NAME: Final = 100

@@ -13,9 +13,9 @@ from typing import Final
 
 from fastapi import Request
 
-from service.caller import Caller
+from service.access.caller import Caller
+from service.bodies.fields import shown
 from service.errors import IdempotencyKeyReusedError, InvalidFieldsError
-from service.fields import shown
 
 HEADER: Final = "Idempotency-Key"
 MAX_KEY_LENGTH: Final = 255

@@ -10,7 +10,7 @@ from typing import Final
 
 from fastapi import Request
 
-from service.crop_jobs import EmbeddedCrop
+from service.engine.crop_jobs import EmbeddedCrop
 
 STAGES: Final = ("read", "decode", "queue", "embed", "search", "rerank", "store", "audit")
 

@@ -12,7 +12,7 @@ from gallery_index.errors import GalleryError
 from gallery_index.records import GalleryStats
 from service.context import ServiceContext, in_thread
 from service.errors import AuditUnavailableError, EncoderFailedError, RequestError
-from service.metrics import Standing
+from service.observing.metrics import Standing
 
 PROBE_S: Final = 1.5
 """How long an inference on trial may take: the image's own health check waits two seconds."""

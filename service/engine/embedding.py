@@ -15,9 +15,9 @@ from PIL import Image
 
 from model.errors import ImageError
 from model.preprocessing import ImageLimits
-from service.admission import Admission
-from service.batching import CropEncoder, CropEngine, EngineObserver
-from service.crop_jobs import CropJob, Kind, Outcome
+from service.engine.admission import Admission
+from service.engine.batching import CropEncoder, CropEngine, EngineObserver
+from service.engine.crop_jobs import CropJob, Kind, Outcome
 from service.errors import DeadlineExceededError, EncoderFailedError, RequestError
 from service.settings import ServiceSettings
 

@@ -10,15 +10,15 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service import openapi_examples as examples
-from service.caller import ROLES
-from service.fields import Fields
-from service.idempotency import HEADER, MAX_KEY_LENGTH
-from service.openapi_calls import CALLS, CallDoc
-from service.openapi_headers import HEADERS, headers_of
+from service.access.caller import ROLES
+from service.access.roles import EVERY, NO_KEY, ROLES_OF_CALL
+from service.bodies.fields import Fields
+from service.bodies.idempotency import HEADER, MAX_KEY_LENGTH
+from service.bodies.schemas import Problem
+from service.describing import openapi_examples as examples
+from service.describing.openapi_calls import CALLS, CallDoc
+from service.describing.openapi_headers import HEADERS, headers_of
 from service.problems import INTERNAL, KINDS, MEDIA_TYPE, OF_CONNECTIONS, Kind
-from service.roles import EVERY, NO_KEY, ROLES_OF_CALL
-from service.schemas import Problem
 
 REF: Final = "#/components/{}/{}"
 DESCRIPTION: Final = (

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.auth import KeyRing
-from service.caller import ANYONE, STRANGER, Caller
-from service.cross_origin import refuse_cross_origin, refuse_other_hosts
+from service.access.auth import KeyRing
+from service.access.caller import ANYONE, STRANGER, Caller
+from service.access.cross_origin import refuse_cross_origin, refuse_other_hosts
+from service.access.keys import KEY_TEXT
+from service.access.rate_limit import RateLimiter
+from service.access.roles import OPEN_PATHS
 from service.errors import KeyRequiredError
-from service.keys import KEY_TEXT
-from service.rate_limit import RateLimiter
-from service.roles import OPEN_PATHS
 
 _READ = frozenset({b"authorization", b"x-api-key", b"host", b"origin", b"sec-fetch-site"})
 

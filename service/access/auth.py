@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from service.caller import ENVIRONMENT, Caller
+from service.access.caller import ENVIRONMENT, Caller
+from service.access.keys import PREFIX, KeyRecord
+from service.access.keys_watch import KeysWatch
 from service.errors import KeyUnknownError
-from service.keys import PREFIX, KeyRecord
-from service.keys_watch import KeysWatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
 from model.image_formats import FormatName, format_of
+from service.bodies.fields import FieldsT, parse_fields, shown
+from service.bodies.multipart import MultipartReader, Part
 from service.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -25,10 +27,8 @@ from service.errors import (
     MalformedBodyError,
     UnsupportedContentError,
 )
-from service.fields import FieldsT, parse_fields, shown
-from service.multipart import MultipartReader, Part
+from service.observing.stages import stages_of, timed
 from service.settings import ServiceSettings
-from service.stages import stages_of, timed
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_OVERHEAD_BYTES = 64 * 1024

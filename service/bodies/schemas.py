@@ -9,7 +9,7 @@ from fastapi import Response
 from pydantic import BaseModel, Field
 
 from gallery_index.records import ErasureReceipt, GalleryEntry, Match, Page
-from service.fields import ModalityName
+from service.bodies.fields import ModalityName
 
 
 class EntryBody(BaseModel):
