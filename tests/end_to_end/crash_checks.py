@@ -234,10 +234,10 @@ def _metric(http: httpx.Client, name: str) -> float:
 
 
 def check_nothing_of(persons: Iterable[str], directory: Path) -> None:
-    """No file of a gallery holds the name of an erased person."""
+    """No file of a gallery has the name of an erased person; the audit log is to say who it was."""
     names = [person.encode() for person in persons]
     for path in directory.rglob("*"):
-        if path.is_file():
+        if path.is_file() and path.parent.name != "audit":
             data = path.read_bytes()
             left = [name for name in names if name in data]
             assert not left, f"{path} still holds {left}"
