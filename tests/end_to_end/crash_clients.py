@@ -114,6 +114,9 @@ class Client:
             if self._faults.service_ends.is_set():
                 raise Ended from error
             raise
+        if response.status_code == 503 and self._faults.service_ends.is_set():
+            assert response.json()["code"] == "shutting_down", response.text
+            raise Ended
         if response.status_code == 503 and self._faults.store_is_away.is_set():
             assert "Retry-After" in response.headers, response.headers
             return None
