@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
 from threading import Event
@@ -33,7 +34,10 @@ FEW, MANY = 64, 512
 CLIENTS = 48
 """More than two batches have, so that the next one is always full; fewer than are let in."""
 TIMES = 10
-pytestmark = pytest.mark.timeout(120 + 2 * SECONDS)
+ATTEMPTS, PAUSE_S = 3, 0.25
+"""A load that paused so long itself, though it sends 300 a second, was kept from the processor, and
+the service with it: what was measured says nothing and is measured again."""
+pytestmark = pytest.mark.timeout(180 + 2 * ATTEMPTS * SECONDS)
 
 
 @contextmanager
@@ -57,8 +61,11 @@ def test_at_ten_times_its_capacity_a_service_does_what_it_can_and_refuses_the_re
     DEADLINE_S; a quarter of it for nine of ten tells these apart even on a machine that is busy.
     """
     with overloaded(tmp_path, most_crops) as service:
-        capacity = goodput(load(service.url, "clients", CLIENTS, 5), 5)
-        outcomes = load(service.url, "rate", TIMES * capacity, seconds)
+        for _ in range(ATTEMPTS):
+            capacity = goodput(load(service.url, "clients", CLIENTS, 5), 5)
+            outcomes = load(service.url, "rate", TIMES * capacity, seconds)
+            if longest_pause_s(outcomes) < PAUSE_S:
+                break
     served = [outcome for outcome in outcomes if outcome.status == 200]
     refused = [outcome for outcome in outcomes if outcome.status == 503]
     share = goodput(outcomes, seconds) / capacity
@@ -145,6 +152,11 @@ def goodput(outcomes: Sequence[Outcome], seconds: float) -> float:
     came = [o.at + o.took_s for o in outcomes if o.status == 200 and o.at + o.took_s <= seconds]
     first = min(came)
     return sum(at > first + PACE.batch_s(1) / 2 for at in came) / (max(came) - first)
+
+
+def longest_pause_s(outcomes: Sequence[Outcome]) -> float:
+    """Return the longest time in which no request was sent."""
+    return max(later - sooner for sooner, later in pairwise(sorted(o.at for o in outcomes)))
 
 
 def percentile(outcomes: Sequence[Outcome], percent: int) -> float:
