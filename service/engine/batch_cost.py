@@ -7,6 +7,8 @@ DECAY = 0.95
 EFFICIENCY = 0.8
 """The share of the encoder's full speed that a batch must reach, whatever it takes."""
 
+FEW = 2.5
+"""One slow batch at the start is no ground to refuse anybody: this takes three."""
 ONE_SIZE = 0.01
 """A variance of sizes below this tells nothing of what another size would cost."""
 
@@ -40,8 +42,8 @@ class BatchCost:
         return base + slope * crops
 
     def per_crop_s(self, size: int) -> float:
-        """Return what each crop of many costs in batches of a size; 0 while nothing is known."""
-        return self.seconds(size) / size
+        """Return what each crop of many costs in batches of a size; 0 while little is known."""
+        return self.seconds(size) / size if self._n > FEW else 0.0
 
     def best_size(self, most: int) -> int:
         """Return the largest batch within the target, at least one that pays, `most` at most.

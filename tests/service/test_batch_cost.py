@@ -24,6 +24,13 @@ def test_a_line_through_batches_is_found() -> None:
     assert cost.per_crop_s(10) == pytest.approx(0.003)
 
 
+def test_one_slow_batch_at_the_start_is_not_what_a_crop_costs() -> None:
+    cost = learned(1.0, 0.0, [1, 1])
+    assert cost.per_crop_s(1) == 0
+    cost.observe(1, 1.0)
+    assert cost.per_crop_s(1) == pytest.approx(1.0)
+
+
 def test_crops_that_gain_nothing_from_company_go_in_small_batches() -> None:
     cost = learned(0.0, 0.030, [1, 2, 8, 4])
     assert cost.best_size(32) == 3  # 0.1 s of 30 ms each
