@@ -65,7 +65,9 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
         "get_entry", "Read one entry", (_READ - {"role_required"}) | {"entry_not_found"}
     ),
     ("GET", "/gallery/{entry_id}/crop"): CallDoc(
-        "get_crop", "Read the crop of an entry", _READ | {"entry_not_found", "gallery_damaged"}
+        "get_crop",
+        "Read the crop of an entry",
+        _READ | {"entry_not_found", "gallery_damaged", "queue_full"},
     ),
     ("PATCH", "/gallery/{entry_id}"): CallDoc(
         "update_entry", "Change an entry", _CHANGED | _BODY | {"entry_not_found"}

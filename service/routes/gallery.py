@@ -17,6 +17,7 @@ from service.bodies.fields import (
     parse_fields,
     shown,
 )
+from service.bodies.held_answer import HeldAnswer
 from service.bodies.idempotency import idempotency_key
 from service.bodies.schemas import (
     BatchBody,
@@ -127,7 +128,8 @@ async def get_crop(entry_id: str, request: Request, context: Context) -> Respons
     """Read the crop of an entry: the bytes as they were enrolled."""
     trail_of(request).about(await in_thread(context.gallery.get, entry_id))
     crop, media_type = await in_thread(context.gallery.crop, entry_id)
-    return Response(crop, media_type=media_type, headers={"Cache-Control": "private, no-store"})
+    headers = {"Cache-Control": "private, no-store"}
+    return HeldAnswer(crop, media_type, headers, context.embedder.admission)
 
 
 @router.patch(
