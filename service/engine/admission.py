@@ -10,8 +10,9 @@ from typing import Final
 from service.engine.crop_jobs import KINDS, Kind
 from service.errors import QueueFullError, ShuttingDownError
 
-DEADLINE_SHARE: Final = 0.8
-"""How much of its deadline a request may be expected to wait: the rest is for what follows."""
+DEADLINE_SHARE: Final = 0.5
+"""How much of its deadline a request may be expected to wait. The rest is for what follows, and for
+neighbours of the machine: at 0.8 one in a hundred waited to its deadline in vain."""
 MAX_RETRY_AFTER_S: Final = 30.0
 
 

@@ -27,19 +27,19 @@ def test_a_full_queue_of_enrolments_keeps_no_query_out() -> None:
 
 def test_whoever_would_wait_most_of_the_deadline_is_told_when_to_come_back() -> None:
     gate = admission(crop_s=1.0)
-    gate.enter("query", 7)
-    gate.check("query")  # 8 s of 10
+    gate.enter("query", 4)
+    gate.check("query")  # 5 s of 10
     gate.enter("query", 1)
-    with pytest.raises(QueueFullError, match=r"9\.0 s; expected at most 80%") as refusal:
+    with pytest.raises(QueueFullError, match=r"6\.0 s; expected at most 50%") as refusal:
         gate.check("query")
-    assert refusal.value.retry_after_s == 9
+    assert refusal.value.retry_after_s == 6
 
 
 def test_enrolments_wait_for_queries_too() -> None:
     gate = admission(crop_s=6.0)
     gate.enter("query", 8)
     with pytest.raises(QueueFullError):
-        gate.check("enroll")  # 54 s of 60
+        gate.check("enroll")  # 54 s, of 60
     gate.leave("query", 8)
     gate.enter("enroll", 6)
     gate.check("query")  # goes before them
