@@ -93,6 +93,7 @@ def busy_http(
         visible = {"modality": "visible"}
         http.post("/gallery", files={"file": crop(1)}, data=visible)
         http.post("/query", files={"file": crop(1)}, data={**visible, "rerank": "true"})
+        http.post("/embed", files={"file": crop(1)}, data=visible)
         http.post("/gallery", files={"file": b"x"}, data=visible)
         now = datetime.now(UTC)
         known = replace(
