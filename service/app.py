@@ -41,8 +41,8 @@ def create_app(
     So does `audit`; without it nothing is recorded.
     """
     metrics = Metrics()
-    embedder = CropEmbedder(encoder, settings, metrics)
     searches = SearchPool()
+    embedder = CropEmbedder(encoder, settings, metrics, searches.expected_wait_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -29,12 +29,17 @@ class Admission:
         max_bytes: int,
         deadline_s: Mapping[Kind, float],
         seconds_per_crop: Callable[[], float],
+        search_wait_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`seconds_per_crop` says what each crop under way costs, as far as it is known."""
+        """`seconds_per_crop` says what each crop under way costs, as far as it is known.
+
+        `search_wait_s`: how long the searches under way will take.
+        """
         self._max_crops = max_crops
         self._max_bytes = max_bytes
         self._deadline_s = deadline_s
         self._seconds_per_crop = seconds_per_crop
+        self._search_wait_s = search_wait_s
         self._crops: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self._bytes = 0
         self.stopping = False
@@ -45,14 +50,15 @@ class Admission:
         self.check_open()
         under_way = self._crops[kind]
         ahead = under_way if kind == "query" else self.crops  # queries go first
-        wait_s = (ahead + crops) * self._seconds_per_crop()
+        search_s = self._search_wait_s() if kind == "query" else 0.0
+        wait_s = (ahead + crops) * self._seconds_per_crop() + search_s
         if under_way + crops > self._max_crops:
             raise QueueFullError(
                 f"{under_way} crops are under way, {crops} more are too many:"
                 f" at most {self._max_crops} are taken at once",
                 retry_after_s=min(wait_s, MAX_RETRY_AFTER_S),
             )
-        if ahead and wait_s > DEADLINE_SHARE * self._deadline_s[kind]:
+        if (ahead or search_s) and wait_s > DEADLINE_SHARE * self._deadline_s[kind]:
             raise QueueFullError(
                 f"the answer would take {wait_s:.1f} s; expected at most"
                 f" {DEADLINE_SHARE:.0%} of {self._deadline_s[kind]:g} s",

@@ -6,7 +6,7 @@ Owns how long a request may take and who is let in. Knows nothing of HTTP.
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -44,7 +44,9 @@ class CropEmbedder:
         encoder: CropEncoder,
         settings: ServiceSettings,
         observer: EngineObserver | None = None,
+        search_wait_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`search_wait_s`: how long the searches under way will take, for who is let in."""
         self._engine = CropEngine(
             encoder,
             ImageLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
@@ -62,6 +64,7 @@ class CropEmbedder:
             max_bytes=settings.max_bytes_in_flight,
             deadline_s=self._deadline_s,
             seconds_per_crop=lambda: self._engine.seconds_per_crop,
+            search_wait_s=search_wait_s,
         )
 
     async def embed(self, uploads: Sequence[bytes], *, kind: Kind) -> list[Outcome]:

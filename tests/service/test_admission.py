@@ -69,3 +69,20 @@ def test_a_stop_ends_what_arrives_and_lets_nothing_in() -> None:
         gate.check("query")
     with pytest.raises(ShuttingDownError):
         gate.check_open()
+
+
+def test_queries_are_refused_for_searches_that_wait_though_the_encoder_is_free() -> None:
+    searching_s = 0.0
+    gate = Admission(
+        max_crops=10,
+        max_bytes=1000,
+        deadline_s={"query": 10, "enroll": 60},
+        seconds_per_crop=lambda: 0.1,
+        search_wait_s=lambda: searching_s,
+    )
+    searching_s = 4.8
+    gate.check("query")
+    searching_s = 5.0
+    with pytest.raises(QueueFullError, match=r"5\.1 s"):
+        gate.check("query")
+    gate.check("enroll")

@@ -51,3 +51,22 @@ def test_what_a_search_raises_is_what_its_caller_gets() -> None:
     pool = SearchPool()
     asyncio.run(scenario())
     pool.close()
+
+
+def test_what_searches_take_is_learned_and_told_while_some_are_under_way() -> None:
+    let = threading.Event()
+
+    async def scenario() -> None:
+        deadline = time.monotonic() + LONG_S
+        await pool.run(lambda: time.sleep(0.05), deadline)
+        assert pool.expected_wait_s() == 0
+        running = [asyncio.create_task(pool.run(let.wait, deadline)) for _ in range(8)]
+        await asyncio.sleep(0)
+        assert pool.expected_wait_s() >= 8 * 0.05 / SEARCH_THREADS
+        let.set()
+        await asyncio.gather(*running)
+        assert pool.expected_wait_s() == 0
+
+    pool = SearchPool()
+    asyncio.run(scenario())
+    pool.close()
