@@ -7,7 +7,6 @@ documents. Nothing here knows a key: whoever reaches the port gets so far.
 import asyncio
 import json
 import logging
-import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from service.problems import (
     Kind,
     document,
     kind_of,
+    retry_after_s,
 )
 
 log = logging.getLogger(__name__)
@@ -135,10 +135,10 @@ class BoundedProtocol(HttpToolsProtocol):
             return False
         kind = kind_of(refusal)
         self.on_shed(path.decode("latin-1"), method, kind.status, kind.code, 0.0)
-        wait_s = max(1, math.ceil(refusal.retry_after_s))
+        wait_s = retry_after_s(refusal)
         self._skipping = True
         goes_on = self.parser.should_keep_alive()
-        self._answer(kind, str(refusal), new_id(), retry_after_s=wait_s, goes_on=goes_on)
+        self._answer(kind, str(refusal), new_id(), wait_s=wait_s, goes_on=goes_on)
         self._end_after(DRAIN_S)
         return True
 
@@ -166,7 +166,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = True
         request_id = new_id()
         self._tell(kind, request_id)
-        self._answer(kind, detail, request_id, retry_after_s=1 if kind.status == 503 else None)
+        self._answer(kind, detail, request_id, wait_s=1 if kind.status == 503 else None)
 
     def _answer(
         self,
@@ -174,7 +174,7 @@ class BoundedProtocol(HttpToolsProtocol):
         detail: str,
         request_id: str,
         *,
-        retry_after_s: int | None,
+        wait_s: int | None,
         goes_on: bool = False,
     ) -> None:
         """Write a problem document below the application; close unless the connection goes on."""
@@ -183,7 +183,7 @@ class BoundedProtocol(HttpToolsProtocol):
             f"content-type: {MEDIA_TYPE}",
             f"content-length: {len(body)}",
             f"x-request-id: {request_id}",
-            *([] if retry_after_s is None else [f"retry-after: {retry_after_s}"]),
+            *([] if wait_s is None else [f"retry-after: {wait_s}"]),
             *([] if goes_on else ["connection: close"]),
         ]
         head = "".join(f"{line}\r\n" for line in lines).encode()

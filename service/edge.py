@@ -4,7 +4,6 @@ The only place that catches whatever is left, so that no error leaves the servic
 """
 
 import logging
-import random
 import re
 import time
 from typing import Any, Final
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.keys import KEY_TEXT
 from service.errors import RequestError
+from service.ids import new_id
 from service.observing.logging_format import with_fields
 from service.observing.request_metrics import RequestCounts
 from service.observing.route_templates import RouteTemplates
@@ -138,4 +138,4 @@ def _fields(call: _Call) -> dict[str, Any]:
 def _request_id(headers: Headers) -> str:
     """Take the client's request id where it is a sane one, else make one."""
     given = headers.get(REQUEST_ID_HEADER, "")
-    return given if _SANE_REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    return given if _SANE_REQUEST_ID.fullmatch(given) else new_id()

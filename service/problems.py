@@ -124,8 +124,7 @@ def response_to(error: Exception, request_id: str) -> "ProblemResponse":
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="mpanet"'
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-        wait_s = getattr(error, "retry_after_s", RETRY_AFTER_S)
-        headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
+        headers["Retry-After"] = str(retry_after_s(error))
     if status == HTTPStatus.REQUEST_TIMEOUT:
         headers["Connection"] = "close"  # the rest of the body may still be to come
     return ProblemResponse(body, status, headers)
@@ -146,6 +145,11 @@ class ProblemResponse(JSONResponse):
         """Send the answer."""
         scope.setdefault("state", {})["problem_code"] = self._code
         await super().__call__(scope, receive, send)
+
+
+def retry_after_s(error: Exception) -> int:
+    """Return after how many whole seconds a client may come back, at least one."""
+    return max(1, math.ceil(getattr(error, "retry_after_s", RETRY_AFTER_S)))
 
 
 def install(app: FastAPI) -> None:

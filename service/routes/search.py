@@ -52,7 +52,9 @@ async def query(request: Request, context: Context) -> Response:
     found = await context.searches.run(search, deadline)
     trail_of(request).found(found.matches)
     timings = _timings(crops, found)
-    stages_of(request).update(timings.model_dump(exclude=None if fields.rerank else {"rerank"}))
+    stages_of(request)["search"] = timings.search
+    if fields.rerank:
+        stages_of(request)["rerank"] = timings.rerank
     context.metrics.count_query()
     return json_answer(
         QueryBody(
@@ -154,10 +156,5 @@ def _refuse_unavailable(fields: QueryFields) -> None:
 
 
 def _timings(crops: Sequence[EmbeddedCrop], found: Found) -> Timings:
-    return Timings(
-        decode=round(max(crop.decode_ms for crop in crops), 3),
-        queue=round(max(crop.queue_ms for crop in crops), 3),
-        embed=round(max(crop.embed_ms for crop in crops), 3),
-        search=round(found.search_ms, 3),
-        rerank=round(found.rerank_ms, 3),
-    )
+    spent = {**of_crops(crops), "search": found.search_ms, "rerank": found.rerank_ms}
+    return Timings(**{stage: round(ms, 3) for stage, ms in spent.items()})

@@ -20,6 +20,7 @@ from model.errors import (
     UnsupportedImageError,
 )
 from model.preprocessing import ImageLimits, PreprocessingConfig, read_image, to_input
+from tests.forged_headers import claiming_huge
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 FORMATS = ["JPEG", "PNG", "WebP", "BMP", "TIFF"]
@@ -285,15 +286,7 @@ def bomb(name: str) -> bytes:
         return png_header(20_000, 20_000)
     if name == "TIFF":
         return tiff(np.zeros((80, 40), np.uint8), {256: 20_000, 257: 20_000})
-    data = bytearray(encoded(scene(), name))
-    if name == "JPEG":
-        at = data.index(b"\xff\xc0") + 5
-        data[at : at + 4] = struct.pack(">HH", 20_000, 20_000)
-    elif name == "BMP":
-        data[18:26] = struct.pack("<ii", 20_000, 20_000)
-    else:
-        data[26:30] = struct.pack("<HH", 16_383, 16_383)
-    return bytes(data)
+    return claiming_huge(encoded(scene(), name), name)
 
 
 @pytest.mark.parametrize("name", FORMATS)

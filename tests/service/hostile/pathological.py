@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from tests.forged_headers import claiming_huge
 from tests.service.hostile.files import (
     LONG,
     PNG_MAGIC,
@@ -52,15 +53,7 @@ def _animated(kind: str) -> bytes:
 
 def _bomb(kind: str) -> bytes:
     """A sound small file whose header announces 20,000 x 20,000 (WebP: 16,383 x 16,383)."""
-    data = bytearray(saved(picture(), kind))
-    if kind == "JPEG":
-        at = data.index(b"\xff\xc0") + 5
-        data[at : at + 4] = struct.pack(">HH", 20_000, 20_000)
-    elif kind == "BMP":
-        data[18:26] = struct.pack("<ii", 20_000, 20_000)
-    else:
-        data[26:30] = struct.pack("<HH", 16_383, 16_383)
-    return bytes(data)
+    return claiming_huge(saved(picture(), kind), kind)
 
 
 def _deep_exif(levels: int) -> bytes:
