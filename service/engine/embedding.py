@@ -67,17 +67,14 @@ class CropEmbedder:
             search_wait_s=search_wait_s,
         )
 
-    async def embed(self, uploads: Sequence[bytes], *, kind: Kind) -> list[Outcome]:
+    def begin(self, uploads: Sequence[bytes], *, kind: Kind) -> asyncio.Future[list[Outcome]]:
         """Embed crops; a bad one gets its error and spoils no other.
 
-        Cancelled, it takes back whatever is not being worked on yet.
+        The future, cancelled, takes back whatever is not being worked on yet; it may raise
+        DeadlineExceededError and ShuttingDownError.
 
-        Raises: QueueFullError and ShuttingDownError before any work, DeadlineExceededError.
+        Raises: QueueFullError and ShuttingDownError before any work.
         """
-        return await self.begin(uploads, kind=kind)
-
-    def begin(self, uploads: Sequence[bytes], *, kind: Kind) -> asyncio.Future[list[Outcome]]:
-        """Do as `embed`, as a future to cancel when nobody waits any more."""
         self.admission.check(kind, len(uploads))
         request = _CropRequest(self._engine, self._deadline_s[kind])
         request.begin(uploads, kind)

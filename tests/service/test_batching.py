@@ -360,7 +360,7 @@ def test_no_more_is_decoded_ahead_than_two_batches(engine: CropEngine, held: Hel
 
 def test_a_bad_image_fails_alone(settings: ServiceSettings) -> None:
     async def embed() -> list[Outcome]:
-        return await embedder.embed([crop(1), b"\x89PNG\r\n\x1a\n", crop(2)], kind="enroll")
+        return await embedder.begin([crop(1), b"\x89PNG\r\n\x1a\n", crop(2)], kind="enroll")
 
     embedder = CropEmbedder(TinyEncoder(), settings)
     first, second, third = asyncio.run(embed())
@@ -374,14 +374,14 @@ def test_more_crops_than_may_wait_are_refused_at_once(
     settings: ServiceSettings, held: HeldEncoder
 ) -> None:
     async def embed() -> None:
-        full = asyncio.create_task(embedder.embed([crop(seed) for seed in range(32)], kind="query"))
+        full = embedder.begin([crop(seed) for seed in range(32)], kind="query")
         await asyncio.to_thread(held.begun.acquire, timeout=LONG_S)
         with pytest.raises(QueueFullError, match="at most 32"):
-            await embedder.embed([crop(99)], kind="query")
+            await embedder.begin([crop(99)], kind="query")
         for _ in range(34):
             held.let.release()
         assert len(await full) == 32
-        assert len(await embedder.embed([crop(99)], kind="query")) == 1  # there is room again
+        assert len(await embedder.begin([crop(99)], kind="query")) == 1  # there is room again
 
     embedder = CropEmbedder(held, settings)
     asyncio.run(embed())
@@ -392,9 +392,9 @@ def test_a_cancelled_request_takes_its_crops_back(
     settings: ServiceSettings, held: HeldEncoder
 ) -> None:
     async def embed() -> None:
-        first = asyncio.create_task(embedder.embed([crop(1)], kind="query"))
+        first = embedder.begin([crop(1)], kind="query")
         await asyncio.to_thread(held.begun.acquire, timeout=LONG_S)
-        leaving = asyncio.create_task(embedder.embed([crop(2), crop(3)], kind="query"))
+        leaving = embedder.begin([crop(2), crop(3)], kind="query")
         while embedder.state().queued_queries < 2:
             await asyncio.sleep(0.01)
         leaving.cancel()
@@ -403,7 +403,7 @@ def test_a_cancelled_request_takes_its_crops_back(
         held.let.release()
         await first
         held.let.release()
-        await embedder.embed([crop(4)], kind="query")
+        await embedder.begin([crop(4)], kind="query")
 
     embedder = CropEmbedder(held, settings)
     asyncio.run(embed())
