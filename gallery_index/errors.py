@@ -8,11 +8,16 @@ GalleryError
 ├── CursorError               a cursor that this gallery did not hand out
 ├── GalleryLockedError        another process has the directory
 ├── GalleryMismatchError      another model, dimension or store than the directory's
+├── ModelChangedError         the vector is of another model than the gallery is searched with now
+├── RefreshStateError         no such generation, or another one stands in the way
+├── RefreshIncompleteError    entries that the new generation cannot have; lists them
 ├── GalleryCorruptError       a damaged file; names the file and the row
 ├── StoreUnavailableError     the metadata store does not answer; try again later
 ├── StoreConfigurationError   the metadata store would lose data as it is configured
 └── StorageFullError          no room on the disk; nothing was changed
 """
+
+from collections.abc import Sequence
 
 
 class GalleryError(Exception):
@@ -53,6 +58,30 @@ class GalleryLockedError(GalleryError):
 
 class GalleryMismatchError(GalleryError):
     """The directory or the store belongs to another gallery, model or dimension."""
+
+
+class ModelChangedError(GalleryError):
+    """The vector is of another model than the gallery is searched with now: embed it again.
+
+    Nothing was changed. `model_id` is the gallery's now.
+    """
+
+    def __init__(self, came: str, model_id: str) -> None:
+        super().__init__(f"the gallery is of model {model_id} now, the vector of {came}")
+        self.model_id = model_id
+
+
+class RefreshStateError(GalleryError):
+    """There is no such generation, or another one stands in the way; nothing was changed."""
+
+
+class RefreshIncompleteError(GalleryError):
+    """Entries cannot be embedded anew, for want of a sound crop, and nobody said what to do."""
+
+    def __init__(self, entry_ids: Sequence[str]) -> None:
+        named = ", ".join(repr(entry_id) for entry_id in entry_ids[:5])
+        super().__init__(f"{len(entry_ids)} entries have no crop to embed anew: {named} ...")
+        self.entry_ids = list(entry_ids)
 
 
 class GalleryCorruptError(GalleryError):

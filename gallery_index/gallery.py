@@ -25,6 +25,7 @@ from gallery_index.errors import (
     EntryNotFoundError,
     GalleryCorruptError,
     GalleryError,
+    ModelChangedError,
     PersonNotFoundError,
 )
 from gallery_index.exact_search import exact_search
@@ -117,14 +118,22 @@ class Gallery:
             files.close()
             raise
 
-    def add(self, entries: Sequence[NewEntry]) -> builtins.list[Added | GalleryError]:
+    @property
+    def model_id(self) -> str:
+        """The model whose vectors are searched now."""
+        return self._files.identity.model_id
+
+    def add(
+        self, entries: Sequence[NewEntry], *, model_id: str | None = None
+    ) -> builtins.list[Added | GalleryError]:
         """Enrol crops in one group commit, together with what other threads add meanwhile.
 
         A bad item never spoils its neighbours. The result of each, in order: `Added`, or the
         InvalidEntryError or EntryConflictError that it would have raised alone. The same id and
         crop again is the same entry (`replayed`).
-        Raises, for the whole call: StorageFullError, StoreUnavailableError.
+        Raises, for the whole call: ModelChangedError, StorageFullError, StoreUnavailableError.
         """
+        self._check_model(model_id)
         self._care.keep_up()
         return self._adds.submit([self._prepare(entry) for entry in entries])
 
@@ -235,14 +244,17 @@ class Gallery:
         filter: EntryFilter = _ANY,
         group_by: GroupBy = "entry",
         min_similarity: float | None = None,
+        model_id: str | None = None,
     ) -> builtins.list[Match]:
         """Return the entries most similar to a query (D,), best first, exactly scored.
 
         Complete while no more than 4,096 entries match; beyond, as far as the recall says that
         `stats` shows. Equal similarities come in the order of enrolment. Grouped by person, the
         best entry of each person; an entry without a person stands for itself.
-        Raises: InvalidEntryError for a query, filter or `top_k` (1 to 1000) that cannot be.
+        Raises: InvalidEntryError for a query, filter or `top_k` (1 to 1000) that cannot be;
+        ModelChangedError if the query is of another `model_id` than the vectors.
         """
+        self._check_model(model_id)
         vector = validation.normalised(query, self._files.identity.embedding_dim, "query")
         validation.check_filter(filter)
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
@@ -265,12 +277,14 @@ class Gallery:
         top_k: int,
         group_by: GroupBy = "entry",
         min_similarity: float | None = None,
+        model_id: str | None = None,
     ) -> builtins.list[Match]:
         """Return the best of what `search` found, in the order of k-reciprocal re-ranking.
 
         `matches` should be ungrouped and many: `query_reranking.CANDIDATES` take part. Entries
         deleted since are left out. Raises: InvalidEntryError as `search`.
         """
+        self._check_model(model_id)
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
         validation.check_similarity(min_similarity)
         ask = Ask(top_k, group_by, min_similarity)
@@ -394,6 +408,10 @@ class Gallery:
         with self._index.view.reading():
             self._check_open()
             yield
+
+    def _check_model(self, model_id: str | None) -> None:
+        if model_id is not None and model_id != self.model_id:
+            raise ModelChangedError(model_id, self.model_id)
 
     def _check_open(self) -> None:
         if self._closed:

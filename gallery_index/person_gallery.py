@@ -26,10 +26,19 @@ _ANY = EntryFilter()
 
 
 class PersonGallery(Protocol):
-    """`Gallery` or `SharedGallery`; the methods are described there."""
+    """`Gallery` or `SharedGallery`; the methods are described there.
 
-    def add(self, entries: Sequence[NewEntry]) -> builtins.list[Added | GalleryError]:
-        """Enrol crops, each for itself."""
+    `model_id` in a call says which model its vectors are of, None that this is sure.
+    """
+
+    @property
+    def model_id(self) -> str:
+        """The model whose vectors are searched now; a refresh changes it."""
+
+    def add(
+        self, entries: Sequence[NewEntry], *, model_id: str | None = None
+    ) -> builtins.list[Added | GalleryError]:
+        """Enrol crops, each for itself. Raises: ModelChangedError."""
 
     def existing(self, entry_id: str, crop: bytes, modality: str) -> Added | None:
         """Answer a repeated enrolment without an embedding; None if the id is free."""
@@ -62,8 +71,12 @@ class PersonGallery(Protocol):
         filter: EntryFilter = _ANY,
         group_by: GroupBy = "entry",
         min_similarity: float | None = None,
+        model_id: str | None = None,
     ) -> builtins.list[Match]:
-        """Return the entries most similar to a query (D,), best first."""
+        """Return the entries most similar to a query (D,), best first.
+
+        Raises: ModelChangedError.
+        """
 
     def reranked(
         self,
@@ -72,6 +85,7 @@ class PersonGallery(Protocol):
         top_k: int,
         group_by: GroupBy = "entry",
         min_similarity: float | None = None,
+        model_id: str | None = None,
     ) -> builtins.list[Match]:
         """Return the best of what `search` found, in the order of k-reciprocal re-ranking."""
 

@@ -41,7 +41,8 @@ class GalleryEntry:
     """One enrolled crop, as stored.
 
     `row` is its row in the vector file: it grows with enrolment and is never used twice.
-    Times are aware and in UTC. `crop_sha256` is the digest of the crop's bytes in hex.
+    Times are aware and in UTC. `crop_sha256` is the digest of the crop's bytes in hex. `media_type`
+    is empty where the crop was not kept. `model_id` is that of the vectors searched now.
     """
 
     entry_id: str
@@ -56,12 +57,20 @@ class GalleryEntry:
     enrolled_at: datetime
     row: int
 
+    @property
+    def has_crop(self) -> bool:
+        """Whether the crop was kept."""
+        return bool(self.media_type)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewEntry:
     """A crop to enrol with its embedding, float32 (D,); normalised by the gallery.
 
     Without an `entry_id` the gallery makes one. `modality` is `visible` or `infrared`.
+    `keep_crop`: whether the crop's bytes are stored; without them the entry can be embedded by no
+    other model later, so `other_embedding` has its vector for the gallery's other generation, if
+    there is one (`RefreshableGallery.other`).
     """
 
     embedding: NDArray[np.float32]
@@ -73,6 +82,8 @@ class NewEntry:
     camera_id: str | None = None
     captured_at: datetime | None = None
     attributes: dict[str, JsonValue] = field(default_factory=dict)
+    keep_crop: bool = True
+    other_embedding: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +188,23 @@ class GalleryStats:
     snapshot_age_s: float | None = None
     rows_since_snapshot: int = 0
     candidates_per_query: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OtherGeneration:
+    """The vectors of another model beside those that are searched: being made, or kept.
+
+    `kept`: it was searched before and can be gone back to; else a refresh is filling it. `missing`
+    live entries have no vector in it yet; `left_out` were to be left out for want of a crop.
+    `bytes` is what it takes on the disk.
+    """
+
+    model_id: str
+    embedding_dim: int
+    kept: bool
+    missing: int
+    left_out: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

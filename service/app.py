@@ -14,7 +14,7 @@ from service.access.gate import Gate
 from service.access.roles import check_role
 from service.access.security_headers import SecurityHeaders
 from service.audit.log import AuditLog
-from service.context import ModelFacts, ServiceContext
+from service.context import ServiceContext
 from service.describing import openapi
 from service.edge import Edge
 from service.engine.batching import CropEncoder
@@ -23,6 +23,7 @@ from service.engine.search_pool import SearchPool
 from service.engine.shedding import Shedding
 from service.observing.metrics import Metrics
 from service.observing.route_templates import RouteTemplates
+from service.refresh.served import ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
 from service.routes import models, search, status
 from service.settings import ServiceSettings
@@ -30,19 +31,20 @@ from service.settings import ServiceSettings
 
 def create_app(
     settings: ServiceSettings,
-    encoder: CropEncoder,
+    model: ServedModel | CropEncoder,
     gallery: PersonGallery,
-    model: ModelFacts | None = None,
     *,
     audit: AuditLog | None = None,
 ) -> FastAPI:
-    """Build the application around an encoder and a gallery that the caller opens and closes.
+    """Build the application around a model, or its encoder alone, and a gallery.
 
-    So does `audit`; without it nothing is recorded.
+    The caller opens and closes them, and `audit`; without that nothing is recorded.
     """
+    if not isinstance(model, ServedModel):
+        model = ServedModel(model)
     metrics = Metrics()
     searches = SearchPool()
-    embedder = CropEmbedder(encoder, settings, metrics, searches.expected_wait_s)
+    embedder = CropEmbedder(model.encoder, settings, metrics, searches.expected_wait_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,7 +62,7 @@ def create_app(
         dependencies=[Depends(check_role)],
     )
     app.state.context = ServiceContext(
-        settings, encoder, embedder, gallery, model or ModelFacts(), searches, metrics, audit=audit
+        settings, ServedModels(gallery, model), embedder, gallery, searches, metrics, audit=audit
     )
     routers = [routes.router for routes in (gallery_routes, search, models, status)]
     for router in routers:

@@ -2,9 +2,9 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -14,12 +14,12 @@ from starlette.concurrency import run_in_threadpool
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import GalleryStats
 from service.audit.log import AuditLog
-from service.engine.batching import CropEncoder
 from service.engine.embedding import CropEmbedder
 from service.engine.search_pool import SearchPool
 from service.errors import ClientLeftError
 from service.observing.metrics import Metrics
 from service.observing.single_flight import SingleFlight
+from service.refresh.served import ServedModels
 from service.settings import ServiceSettings
 
 P = ParamSpec("P")
@@ -32,22 +32,13 @@ that hangs must leave threads to searches."""
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a model's manifest says beside its network."""
-
-    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    calibration: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ServiceContext:
     """The parts of one running service."""
 
     settings: ServiceSettings
-    encoder: CropEncoder
+    models: ServedModels
     embedder: CropEmbedder
     gallery: PersonGallery
-    model: ModelFacts
     searches: SearchPool
     metrics: Metrics = field(default_factory=Metrics)
     probes: SingleFlight[None] = field(default_factory=SingleFlight)

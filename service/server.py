@@ -28,11 +28,12 @@ from model.errors import ModelError
 from service.app import create_app
 from service.audit.log import AuditLog
 from service.connections import bounded
-from service.context import ModelFacts, ServiceContext
+from service.context import ServiceContext
 from service.engine.shedding import Doorkeeper
 from service.errors import AuditUnavailableError
 from service.memory import give_memory_back, spare_collector
 from service.observing import logging_format
+from service.refresh.served import ServedModel
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
@@ -71,9 +72,9 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
         gallery = stack.enter_context(closing(_open_gallery(settings, encoder)))
         audit = closed_last.enter_context(closing(_open_audit(settings)))
         manifest = encoder.artifact.manifest
-        facts = ModelFacts(metrics=manifest.metrics, calibration=manifest.calibration)
+        model = ServedModel(encoder, manifest.metrics, manifest.calibration)
         _listen(listener)
-        app = create_app(settings, encoder, gallery, facts, audit=audit)
+        app = create_app(settings, model, gallery, audit=audit)
         context: ServiceContext = app.state.context
         config = uvicorn.Config(
             app,

@@ -126,7 +126,14 @@ class SharedGallery:
             upkeep_every_s=UPKEEP_EVERY_S,
         )
 
-    def add(self, entries: Sequence[NewEntry]) -> builtins.list[Added | GalleryError]:
+    @property
+    def model_id(self) -> str:
+        """The model of the vectors; it stays what it is."""
+        return self._identity.model_id
+
+    def add(
+        self, entries: Sequence[NewEntry], *, model_id: str | None = None
+    ) -> builtins.list[Added | GalleryError]:
         """Enrol crops, each for itself; see `Gallery.add`."""
         return self._enrolment.add(entries)
 
@@ -240,6 +247,7 @@ class SharedGallery:
         filter: EntryFilter = _ANY,
         group_by: GroupBy = "entry",
         min_similarity: float | None = None,
+        model_id: str | None = None,
     ) -> builtins.list[Match]:
         """Return the entries most similar to a query (D,), best first; see `Gallery.search`.
 
@@ -262,6 +270,7 @@ class SharedGallery:
         top_k: int,
         group_by: GroupBy = "entry",
         min_similarity: float | None = None,
+        model_id: str | None = None,
     ) -> builtins.list[Match]:
         """Return the best of what `search` found in the order of re-ranking; see `Gallery`."""
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)

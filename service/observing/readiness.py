@@ -66,8 +66,9 @@ async def stats(context: ServiceContext) -> GalleryStats | None:
 
 async def checks(context: ServiceContext, known: GalleryStats | None) -> list[Check]:
     """Ask every part; `known` is what the gallery says of itself."""
+    encoder = context.models.active().encoder
     return [
-        Check("model", True, f"{context.encoder.model_id} on {context.encoder.provider}"),
+        Check("model", True, f"{encoder.model_id} on {encoder.provider}"),
         await _encoder(context),
         _store(known),
         *([] if known is None else [_index(known), _durability(known)]),

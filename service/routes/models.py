@@ -13,7 +13,7 @@ router = APIRouter(tags=["models"], route_class=AuditedRoute)
 @router.get("/models", response_model=ModelsBody)
 async def list_models(context: Context) -> ModelsBody:
     """List the models that the service has."""
-    return ModelsBody(active=context.encoder.model_id, models=[_active(context)])
+    return ModelsBody(active=context.models.active().encoder.model_id, models=[_active(context)])
 
 
 @router.get("/models/{model_id}", response_model=ModelBody)
@@ -46,15 +46,15 @@ async def get_job(job_id: str) -> None:
 
 
 def _named(model_id: str, context: ServiceContext) -> ModelBody:
-    if model_id != context.encoder.model_id:
+    if model_id != context.models.active().encoder.model_id:
         raise ModelNotFoundError(
-            f"no model {model_id!r}; the service has {context.encoder.model_id!r}"
+            f"no model {model_id!r}; the service has {context.models.active().encoder.model_id!r}"
         )
     return _active(context)
 
 
 def _active(context: ServiceContext) -> ModelBody:
-    encoder = context.encoder
+    encoder = context.models.active().encoder
     return ModelBody(
         model_id=encoder.model_id,
         active=True,
@@ -62,6 +62,6 @@ def _active(context: ServiceContext) -> ModelBody:
         embedding_dim=encoder.config.embedding_dim,
         provider=encoder.provider,
         precision=encoder.precision,
-        metrics=context.model.metrics,
-        calibration=context.model.calibration,
+        metrics=context.models.active().metrics,
+        calibration=context.models.active().calibration,
     )

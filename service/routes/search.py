@@ -59,7 +59,7 @@ async def query(request: Request, context: Context) -> Response:
     return json_answer(
         QueryBody(
             query_id=new_id(),
-            model_id=context.encoder.model_id,
+            model_id=context.models.active().encoder.model_id,
             gallery_size=found.gallery_size,
             timings_ms=timings,
             matches=[match_body(rank, match) for rank, match in enumerate(found.matches, start=1)],
@@ -79,7 +79,7 @@ async def embed(request: Request, context: Context) -> Response:
     [crop] = await _embed(request, context, uploads)
     return json_answer(
         EmbedBody(
-            model_id=context.encoder.model_id,
+            model_id=context.models.active().encoder.model_id,
             embedding=crop.embedding.tolist(),
             dimension=len(crop.embedding),
         )
@@ -105,10 +105,10 @@ async def compare(request: Request, context: Context) -> CompareBody:
     one, other = await _embed(request, context, uploads)
     products = one.embedding.astype(np.float64) * other.embedding
     return CompareBody(
-        model_id=context.encoder.model_id,
+        model_id=context.models.active().encoder.model_id,
         similarity=float(products.sum()),
         probability=None,
-        patterns=_parts(products, context.encoder.config),
+        patterns=_parts(products, context.models.active().encoder.config),
     )
 
 

@@ -41,7 +41,7 @@ async def is_ready(context: Context) -> ReadyBody:
     reasons = [f"{check.name}: {check.detail}" for check in every if not check.ok]
     if reasons or known is None:
         raise NotReadyError(reasons)
-    encoder = context.encoder
+    encoder = context.models.active().encoder
     return ReadyBody(
         status="ready",
         model=ReadyModel(

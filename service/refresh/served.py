@@ -1,0 +1,55 @@
+"""The models that are open, and which of them answers: that of the vectors that are searched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gallery_index.person_gallery import PersonGallery
+from service.engine.batching import CropEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One open model and what its manifest says beside its network."""
+
+    encoder: CropEncoder
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
+
+    @property
+    def model_id(self) -> str:
+        """Content hash of the model."""
+        return self.encoder.model_id
+
+
+class ServedModels:
+    """Open models by id. Safe to call from several threads: each call is one dictionary access."""
+
+    def __init__(self, gallery: PersonGallery, *models: ServedModel) -> None:
+        """Begin with these; the model of the gallery must be among them."""
+        self._gallery = gallery
+        self._open = {model.model_id: model for model in models}
+
+    def active(self) -> ServedModel:
+        """Return the model of the vectors that are searched now.
+
+        A request asks once, and says in every call of the gallery which model its vectors are of:
+        where a refresh changes it in between, ModelChangedError asks it to begin again.
+        """
+        return self._open[self._gallery.model_id]
+
+    def find(self, model_id: str) -> ServedModel | None:
+        """Return an open model."""
+        return self._open.get(model_id)
+
+    def add(self, model: ServedModel) -> None:
+        """Take in a model that was opened; before the gallery can be switched to it."""
+        self._open[model.model_id] = model
+
+    def remove(self, model_id: str) -> ServedModel | None:
+        """Give back a model that nothing asks for any more, to be closed."""
+        return self._open.pop(model_id, None)
+
+    def recalibrate(self, model_id: str, calibration: Mapping[str, Any] | None) -> None:
+        """Answer with another calibration from now on."""
+        self._open[model_id] = replace(self._open[model_id], calibration=calibration)
