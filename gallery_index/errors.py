@@ -5,6 +5,7 @@ GalleryError
 ├── PersonNotFoundError       no entry of that person
 ├── EntryConflictError        the entry id is taken by another crop
 ├── InvalidEntryError         a field or a vector that cannot be stored
+├── CropNotKeptError          the entry's crop was not kept
 ├── CursorError               a cursor that this gallery did not hand out
 ├── GalleryLockedError        another process has the directory
 ├── GalleryMismatchError      another model, dimension or store than the directory's
@@ -46,6 +47,14 @@ class EntryConflictError(GalleryError):
 
 class InvalidEntryError(GalleryError, ValueError):
     """A field or a vector cannot be stored; the message names it and what came."""
+
+
+class CropNotKeptError(GalleryError):
+    """The crop of this entry was not kept."""
+
+    def __init__(self, entry_id: str) -> None:
+        super().__init__(f"the crop of entry {entry_id!r} was not kept")
+        self.entry_id = entry_id
 
 
 class CursorError(GalleryError, ValueError):

@@ -7,7 +7,7 @@ opening recovers is `opening`'s, how an answer is made exact is `exact_search`'s
 import builtins
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from gallery_index.errors import (
 )
 from gallery_index.exact_search import exact_search
 from gallery_index.files.crops import CropStore, read_checked
+from gallery_index.generations.refresh import Refresh
 from gallery_index.group_commit import GroupCommit
 from gallery_index.index_care import IndexCare
 from gallery_index.opening import GalleryFiles, open_files
@@ -40,14 +41,17 @@ from gallery_index.records import (
     EntryFilter,
     ErasureReceipt,
     GalleryEntry,
+    GalleryIdentity,
     GalleryStats,
     GroupBy,
     Match,
     NewEntry,
+    OtherGeneration,
     Page,
     VerificationReport,
 )
 from gallery_index.recovery import GalleryMemory, recover
+from gallery_index.refreshable import EmbedCrops, WithoutCrop
 from gallery_index.retention import expired
 from gallery_index.upkeep import UpkeepPolicy, UpkeepThread
 from gallery_index.validation import PreparedEntry
@@ -78,6 +82,7 @@ class Gallery:
         self._writer = Writer(files, memory)
         self._adds = GroupCommit(self._writing, self._enrol)
         self._care = IndexCare(files, memory, policy, self._writing)
+        self._refresh = Refresh(files, memory, self._care, self._writing)
         self._policy = policy
         self._scored_per_query = 0.0
         self._closed = False
@@ -133,9 +138,15 @@ class Gallery:
         crop again is the same entry (`replayed`).
         Raises, for the whole call: ModelChangedError, StorageFullError, StoreUnavailableError.
         """
-        self._check_model(model_id)
         self._care.keep_up()
-        return self._adds.submit([self._prepare(entry) for entry in entries])
+        with self._reading():
+            self._check_model(model_id)
+            identity = self._files.identity
+        results = self._adds.submit([self._prepare(entry, identity) for entry in entries])
+        for result in results:
+            if isinstance(result, ModelChangedError):
+                raise result
+        return results
 
     def _enrol(
         self, prepared: Sequence[PreparedEntry | GalleryError]
@@ -143,13 +154,19 @@ class Gallery:
         results: builtins.list[Added | GalleryError] = []
         fresh: dict[str, PreparedEntry] = {}
         for item in prepared:
-            if isinstance(item, PreparedEntry) and self._is_free(item, fresh):
+            if (
+                isinstance(item, PreparedEntry)
+                and item.model_id == self.model_id
+                and self._is_free(item, fresh)
+            ):
                 fresh[item.entry_id] = item
         if fresh:
             self._writer.enrol(list(fresh.values()))
         for item in prepared:
             if isinstance(item, GalleryError):
                 results.append(item)
+            elif self._is_free(item, {}):
+                results.append(ModelChangedError(item.model_id, self.model_id))
             else:
                 replayed = fresh.get(item.entry_id) is not item
                 results.append(self._acknowledge(item, replayed=replayed))
@@ -254,13 +271,13 @@ class Gallery:
         Raises: InvalidEntryError for a query, filter or `top_k` (1 to 1000) that cannot be;
         ModelChangedError if the query is of another `model_id` than the vectors.
         """
-        self._check_model(model_id)
-        vector = validation.normalised(query, self._files.identity.embedding_dim, "query")
         validation.check_filter(filter)
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
         validation.check_similarity(min_similarity)
         ask = Ask(top_k, group_by, min_similarity)
         with self._reading():
+            self._check_model(model_id)
+            vector = validation.normalised(query, self._files.identity.embedding_dim, "query")
             found, scored = exact_search(
                 vector,
                 ask,
@@ -284,17 +301,63 @@ class Gallery:
         `matches` should be ungrouped and many: `query_reranking.CANDIDATES` take part. Entries
         deleted since are left out. Raises: InvalidEntryError as `search`.
         """
-        self._check_model(model_id)
         validation.check_count("top_k", top_k, validation.MAX_TOP_K)
         validation.check_similarity(min_similarity)
         ask = Ask(top_k, group_by, min_similarity)
         with self._reading():
+            self._check_model(model_id)
             current = [
                 replace(match, entry=entry)
                 for match in matches
                 if (entry := self._index.table.find(match.entry.row)) is not None
             ]
             return reranked(current, ask, lambda rows: self._index.vectors(rows).comparable())
+
+    def other(self) -> OtherGeneration | None:
+        """Return the generation beside the one searched; see `RefreshableGallery`."""
+        self._check_open()
+        return self._refresh.other()
+
+    def without_crop(self) -> builtins.list[GalleryEntry]:
+        """Return the live entries whose crop was not kept, in the order of enrolment."""
+        with self._reading():
+            return self._index.table.without_crop()
+
+    def begin_refresh(self, model_id: str, embedding_dim: int) -> OtherGeneration:
+        """Make the other generation of a model, or go on with it. Raises: RefreshStateError."""
+        self._refresh.begin(model_id, embedding_dim)
+        other = self.other()
+        assert other is not None
+        return other
+
+    def missing(self, limit: int) -> builtins.list[GalleryEntry]:
+        """Return entries that have no vector in the other generation yet, by row."""
+        return self._refresh.missing(limit)
+
+    def fill(self, vectors: Mapping[int, NDArray[np.float32]]) -> int:
+        """Give the other generation vectors (D,) by row; returns how many were still alive."""
+        return self._refresh.fill(vectors)
+
+    def give_up(self, rows: Sequence[int], how: WithoutCrop) -> int:
+        """Erase entries, or leave them out of the other generation; returns how many there were."""
+        if how == "leave_out":
+            return self._refresh.leave_out(rows)
+        return self._erase_rows(rows)
+
+    def prepare_switch(self) -> None:
+        """Build the other generation's index. Raises: RefreshStateError."""
+        self._refresh.prepare_switch()
+
+    def switch(self, embed: EmbedCrops) -> str:
+        """Search the other generation from now on and keep the one before; returns its model id.
+
+        Raises: RefreshStateError, RefreshIncompleteError, StorageFullError; nothing changes then.
+        """
+        return self._refresh.switch(embed)
+
+    def drop_other(self) -> int:
+        """Remove the other generation; returns the bytes freed. Raises: RefreshStateError."""
+        return self._refresh.drop_other()
 
     def snapshot(self) -> None:
         """Write what memory holds beside the vectors, so that the next opening is quick.
@@ -321,11 +384,15 @@ class Gallery:
                 rows = expired(self._index.table, datetime.now(UTC), days)[:_EXPIRED_AT_ONCE]
             if not rows:
                 return
-            with self._erasing():
-                table = self._index.table
-                entries = [entry for row in rows if (entry := table.find(row)) is not None]
+            _LOG.info("%d entries expired", self._erase_rows(rows))
+
+    def _erase_rows(self, rows: Sequence[int]) -> int:
+        with self._erasing():
+            table = self._index.table
+            entries = [entry for row in rows if (entry := table.find(row)) is not None]
+            if entries:
                 self._writer.erase(entries, scrub=True)
-            _LOG.info("%d entries expired", len(entries))
+        return len(entries)
 
     def verify(self) -> VerificationReport:
         """Read everything and report whatever disagrees; writes wait meanwhile."""
@@ -365,12 +432,16 @@ class Gallery:
                 recall_at_10=memory.recall.value,
                 recall_target=self._policy.recall_target,
                 recall_measured_at=memory.recall.measured_at,
-                index_bytes=stage.bytes_used + table.bytes_used,
+                index_bytes=stage.bytes_used + table.bytes_used + self._beside_bytes(),
                 dead_positions=table.positions - len(table),
                 snapshot_age_s=memory.snapshot_age_s,
                 rows_since_snapshot=memory.rows_since_snapshot,
                 candidates_per_query=self._scored_per_query,
             )
+
+    def _beside_bytes(self) -> int:
+        beside = self._index.beside
+        return 0 if beside is None else beside.bytes_used
 
     def __len__(self) -> int:
         return len(self._index.table)
@@ -410,6 +481,7 @@ class Gallery:
             yield
 
     def _check_model(self, model_id: str | None) -> None:
+        """Whoever reads or writes calls it again when nothing can be switched any more."""
         if model_id is not None and model_id != self.model_id:
             raise ModelChangedError(model_id, self.model_id)
 
@@ -421,9 +493,9 @@ class Gallery:
         with self._reading():
             return self._index.table.get(entry_id)
 
-    def _prepare(self, entry: NewEntry) -> PreparedEntry | GalleryError:
+    def _prepare(self, entry: NewEntry, identity: GalleryIdentity) -> PreparedEntry | GalleryError:
         try:
-            return validation.prepare(entry, self._files.identity.embedding_dim)
+            return validation.prepare(entry, identity.embedding_dim, identity.model_id)
         except GalleryError as error:
             return error
 

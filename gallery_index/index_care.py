@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from threading import Event, Lock
+from threading import Event, Lock, RLock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,9 @@ Writing = Callable[[], AbstractContextManager[None]]
 class IndexCare:
     """Maintains the memory of one gallery and its snapshots.
 
-    `writing` keeps writers away. `erasing` is held by whoever erases: what an erasure overwrites
-    must not be on its way into a snapshot.
+    `writing` keeps writers away. `shaping` is held by whoever gives the index another form, or
+    reads all of its vectors. `erasing` is held by whoever erases: what an erasure overwrites must
+    not be on its way into a snapshot.
     """
 
     def __init__(
@@ -54,9 +55,9 @@ class IndexCare:
     ) -> None:
         self._files = files
         self._memory = memory
-        self._policy = policy
+        self.policy = policy
         self._writing = writing
-        self._shaping = Lock()
+        self.shaping = RLock()
         self._keeping_up = Lock()
         self._stopping = Event()
         self._worked_since = 0.0
@@ -136,23 +137,24 @@ class IndexCare:
 
     def compact(self) -> None:
         """Drop the places of erased entries from memory."""
-        with self._shaping, self._writing():
+        with self.shaping, self._writing():
             self._memory.index.compact()
             self._memory.reshaped = True
 
     def train_anew(self) -> None:
         """Choose the first stage anew, by size and spectrum. Raises: GalleryCorruptError."""
-        entries = len(self._memory.index.table)
-        chosen = choose(self._sample(), entries, self._policy.exact_below)
-        self._memory.stays_exact = isinstance(chosen, ExactFp16)
-        self.train(chosen)
+        with self.shaping:
+            entries = len(self._memory.index.table)
+            chosen = choose(self._sample(), entries, self.policy.exact_below)
+            self._memory.stays_exact = isinstance(chosen, ExactFp16)
+            self.train(chosen)
 
     def train(self, quantizer: Quantizer) -> None:
         """Code every vector anew, beside the first stage that is searched, then change over.
 
         Raises: GalleryCorruptError naming live rows that fail their checksum; nothing changes then.
         """
-        with self._shaping:
+        with self.shaping:
             index = self._memory.index
             stage = FirstStage(quantizer)
             with index.view.reading():
@@ -179,20 +181,23 @@ class IndexCare:
             recall = self.measure_recall(gently=gently)
             assert recall.value is not None
             _LOG.info("recall@10 %.4f over %d entries", recall.value, recall.entries)
-            if recall.value >= self._policy.recall_target:
+            if recall.value >= self.policy.recall_target:
                 return
-            quantizer = finer(self._memory.index.stage.quantizer, self._sample())
-            if quantizer is None:
-                _LOG.error("recall@10 %.4f although every entry is scored exactly", recall.value)
-                return
-            self._memory.stays_exact = isinstance(quantizer, ExactFp16)
-            self.train(quantizer)
+            with self.shaping:
+                quantizer = finer(self._memory.index.stage.quantizer, self._sample())
+                if quantizer is None:
+                    _LOG.error(
+                        "recall@10 %.4f although every entry is scored exactly", recall.value
+                    )
+                    return
+                self._memory.stays_exact = isinstance(quantizer, ExactFp16)
+                self.train(quantizer)
 
     def measure_recall(self, *, gently: bool = False) -> Recall:
         """Measure recall@10 against exact search on a sample of the entries."""
-        on_block = self._rest if gently else self._between_blocks
+        on_block = self._rest if gently else self.pause
         self._worked_since = time.monotonic()
-        with self._shaping:
+        with self.shaping:
             recall = measured(self._memory.index, on_block)
             self._memory.recall = recall
         return recall
@@ -227,7 +232,7 @@ class IndexCare:
 
     def _codes(self, quantizer: Quantizer, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the codes of rows; those erased meanwhile are to be erased by the caller."""
-        self._between_blocks()
+        self.pause()
         block = self._files.vectors.read(rows)
         if block.damage:
             index = self._memory.index
@@ -240,10 +245,10 @@ class IndexCare:
     def _rest(self) -> None:
         """Wait as long as the work since the last rest took."""
         self._stopping.wait(time.monotonic() - self._worked_since)
-        self._between_blocks()
+        self.pause()
         self._worked_since = time.monotonic()
 
-    def _between_blocks(self) -> None:
+    def pause(self) -> None:
         """End what reads all vectors if the gallery closes; else write a snapshot that is due."""
         if self._stopping.is_set():
             raise GalleryError("the gallery is being closed")
@@ -264,23 +269,23 @@ class IndexCare:
         index = self._memory.index
         return (
             isinstance(index.stage.quantizer, ExactFp16)
-            and len(index.table) >= self._policy.exact_below
+            and len(index.table) >= self.policy.exact_below
             and not self._memory.stays_exact
         )
 
     def _is_overgrown(self) -> bool:
-        return len(self._memory.index.table) >= _OVERGROWN * self._policy.exact_below
+        return len(self._memory.index.table) >= _OVERGROWN * self.policy.exact_below
 
     def _recall_is_due(self) -> bool:
         recall, entries = self._memory.recall, len(self._memory.index.table)
         if not entries:
             return False
-        return recall.value is None or entries >= self._policy.recall_growth * recall.entries
+        return recall.value is None or entries >= self.policy.recall_growth * recall.entries
 
     def _compaction_is_due(self) -> bool:
         table = self._memory.index.table
         dead = table.positions - len(table)
-        return dead >= max(self._policy.dead_places, self._policy.dead_share * table.positions)
+        return dead >= max(self.policy.dead_places, self.policy.dead_share * table.positions)
 
     def _snapshot_is_due(self) -> bool:
         head, last = self._files.store.last_head, self._memory.snapshot_head
@@ -289,7 +294,7 @@ class IndexCare:
         if (
             last is None
             or self._memory.reshaped
-            or head.next_row - last.next_row >= self._policy.snapshot_rows
+            or head.next_row - last.next_row >= self.policy.snapshot_rows
         ):
             return True
-        return time.time() - (self._memory.snapshot_at or 0) >= self._policy.snapshot_age_s
+        return time.time() - (self._memory.snapshot_at or 0) >= self.policy.snapshot_age_s

@@ -41,6 +41,8 @@ def mend_directory(directory: Path, embed: Embed, *, redis_url: str | None = Non
 
 def _mend(files: GalleryFiles, entry: GalleryEntry, embed: Embed) -> None:
     place = files.crops.place(entry.row)
+    if not entry.has_crop:
+        raise _beyond_repair(files, entry, "it was not kept")
     try:
         crop = files.crops.read(entry.row)
     except OSError as error:

@@ -14,13 +14,19 @@ from gallery_index.files.crops import CropFiles, CropStore
 from gallery_index.files.directory_lock import DirectoryLock
 from gallery_index.files.durable_files import make_directory, storage_errors, sync_directory
 from gallery_index.files.vector_file import VectorFile
+from gallery_index.generations.generation import Generation, read_left_out
+from gallery_index.generations.pointer import (
+    SNAPSHOTS,
+    VECTORS,
+    Pointer,
+    active_vectors,
+)
 from gallery_index.records import GalleryIdentity, StoreKind
 from gallery_index.snapshots.directory import Snapshots
 from gallery_index.stores.redis_store import RedisStore
 from gallery_index.stores.sqlite_store import SQLiteStore
 from gallery_index.stores.store import MetadataStore
 
-VECTORS = "vectors.bin"
 _UNBORN = "vectors.bin.new"
 METADATA = "metadata.sqlite"
 CROPS = "crops"
@@ -29,7 +35,11 @@ RESTORING = "restoring"
 
 @dataclass(slots=True)
 class GalleryFiles:
-    """What lies in a directory and its store, opened and held by this process."""
+    """What lies in a directory and its store, opened and held by this process.
+
+    `vectors` and `snapshots` are those of the generation that is searched, in which `left_out` rows
+    have no vector; `other` is the one beside it.
+    """
 
     directory: Path
     lock: DirectoryLock
@@ -37,6 +47,9 @@ class GalleryFiles:
     vectors: VectorFile
     crops: CropStore
     snapshots: Snapshots
+    pointer: Pointer
+    other: Generation | None = None
+    left_out: frozenset[int] = frozenset()
 
     @property
     def identity(self) -> GalleryIdentity:
@@ -47,13 +60,18 @@ class GalleryFiles:
         """Close everything; the directory's lock goes last."""
         self.store.close()
         self.vectors.close()
+        if self.other is not None:
+            self.other.close()
         self.crops.close()
         self.lock.release()
 
 
 def read_identity(directory: Path) -> GalleryIdentity:
-    """Return what the gallery of a directory is. Raises: GalleryMismatchError if there is none."""
-    path = directory / VECTORS
+    """Return what the gallery of a directory is, with the model whose vectors are searched.
+
+    Raises: GalleryMismatchError if there is none, GalleryCorruptError.
+    """
+    path = active_vectors(directory)
     if not path.exists():
         raise GalleryMismatchError(f"there is no gallery in {directory}: no {VECTORS}")
     file = VectorFile(path)
@@ -99,7 +117,8 @@ def open_files(
             lock = DirectoryLock(directory)
         undo.callback(lock.release)
         refuse_unfinished(directory)
-        path = directory / VECTORS
+        pointer = Pointer(directory)
+        path = directory / pointer.now.active / VECTORS
         if path.exists():
             check_wanted(directory, read_identity(directory), wanted)
             if redis_url is None and not (directory / METADATA).exists():
@@ -117,10 +136,15 @@ def open_files(
         vectors = VectorFile(path)
         undo.callback(vectors.close)
         check_store(directory, vectors.identity, store)
+        other = None
+        if pointer.now.other is not None:
+            other = Generation.open(directory / pointer.now.other)
+            undo.callback(other.close)
         files = GalleryFiles(
             directory, lock, store, vectors,
             CropFiles(directory / CROPS) if crops is None else crops,
-            Snapshots(directory / "snapshots", vectors.identity),
+            Snapshots(path.parent / SNAPSHOTS, vectors.identity),
+            pointer, other, read_left_out(path.parent),
         )  # fmt: skip
         with storage_errors(directory):
             sync_directory(directory)  # names of a process that ended before it could
@@ -179,14 +203,17 @@ def check_wanted(
 
 
 def check_store(directory: Path, ours: GalleryIdentity, store: MetadataStore) -> None:
-    """Compare a directory with the store of its records. Raises: GalleryMismatchError."""
+    """Compare a directory with the store of its records; a refresh changes the model of one only.
+
+    Raises: GalleryMismatchError.
+    """
     stored = store.identity()
     if stored is None:
         raise GalleryMismatchError(
             f"{store.location} is empty, but {directory} is gallery {ours.gallery_id}:"
             " its records are missing, or this is another store"
         )
-    if stored != ours:
+    if (stored.gallery_id, stored.store) != (ours.gallery_id, ours.store):
         raise GalleryMismatchError(
             f"{store.location} belongs to gallery {stored.gallery_id},"
             f" {directory} is gallery {ours.gallery_id}"

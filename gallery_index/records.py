@@ -19,7 +19,7 @@ Durability: TypeAlias = Literal["power-loss", "process-crash", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class GalleryIdentity:
-    """What a gallery is: the same in its directory and in its metadata store, for life."""
+    """What a gallery is. In its metadata store the model is the one that it began with."""
 
     gallery_id: str
     model_id: str
@@ -69,8 +69,8 @@ class NewEntry:
 
     Without an `entry_id` the gallery makes one. `modality` is `visible` or `infrared`.
     `keep_crop`: whether the crop's bytes are stored; without them the entry can be embedded by no
-    other model later, so `other_embedding` has its vector for the gallery's other generation, if
-    there is one (`RefreshableGallery.other`).
+    other model later, so `other_embedding` has its vector by the model of the gallery's other
+    generation, `other_model_id`, if there is one (`RefreshableGallery.other`).
     """
 
     embedding: NDArray[np.float32]
@@ -84,6 +84,7 @@ class NewEntry:
     attributes: dict[str, JsonValue] = field(default_factory=dict)
     keep_crop: bool = True
     other_embedding: NDArray[np.float32] | None = None
+    other_model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.errors import GalleryCorruptError, GalleryError
+from gallery_index.generations.pointer import remove_others
 from gallery_index.index.first_stage import FirstStage
 from gallery_index.index.local_index import (
     LocalIndex,
@@ -27,7 +28,7 @@ from gallery_index.index.quantizer_choice import choose
 from gallery_index.index.quantizers import from_bytes
 from gallery_index.index.recall_record import Recall, unpacked
 from gallery_index.opening import GalleryFiles
-from gallery_index.records import GalleryEntry, GalleryIdentity
+from gallery_index.records import GalleryEntry
 from gallery_index.search_index import Change, Erase, Operation
 from gallery_index.snapshots.data import SnapshotData
 from gallery_index.snapshots.manifest import CODES, QUANTIZER, RECALL, Sections, Snapshot
@@ -75,6 +76,8 @@ def recover(files: GalleryFiles, exact_below: int) -> GalleryMemory:
     head = files.store.head()
     pending = files.store.pending()
     cut = files.vectors.truncate(head.next_row)
+    if files.other is not None:
+        files.other.vectors.truncate(head.next_row)
     strays = files.crops.beyond(head.next_row)
     files.crops.unlink(strays)
     if cut or strays or pending:
@@ -82,6 +85,7 @@ def recover(files: GalleryFiles, exact_below: int) -> GalleryMemory:
             "recovered: %d bytes of uncommitted rows, %d crops without a record, %d erasures",
             cut, len(strays), len(pending),
         )  # fmt: skip
+    remove_others(files.directory, files.pointer.now)
     files.snapshots.remove_unfinished()
     erase_in_files(files, list(pending), scrub=True, again=True)
     if pending:
@@ -99,6 +103,8 @@ def erase_in_files(
     if not rows:
         return 0
     files.vectors.erase(rows)
+    if files.other is not None:
+        files.other.vectors.erase(rows)
     crops = files.crops.unlink(rows)
     erase_in_snapshots(files, rows, again=again)
     if scrub and not files.store.scrub():
@@ -170,6 +176,7 @@ def replayed(files: GalleryFiles, snapshot: Snapshot, data: SnapshotData) -> Loc
         return None
     index, unsound = _as_it_was(files, snapshot, data)
     table = index.table
+    table.model_id, table.left_out = files.identity.model_id, files.left_out
     known = snapshot.head.next_row
     erased: list[Operation] = [Erase(row) for row in changes.gone]
     changed: list[Operation] = [Change(entry) for entry in changes.put if entry.row < known]
@@ -229,22 +236,22 @@ def _from_records(files: GalleryFiles, exact_below: int) -> GalleryMemory:
 def table_of(files: GalleryFiles) -> EntryTable:
     """Return the table of a store's records. Raises: GalleryCorruptError if they disagree."""
     table = EntryTable()
+    table.model_id, table.left_out = files.identity.model_id, files.left_out
     next_row = files.store.last_head.next_row
     records = files.store.records()
     while batch := list(islice(records, _RECORDS_AT_ONCE)):
         for entry in batch:
-            _check_record(entry, files.identity, next_row)
+            _check_record(entry, next_row)
         table.put_many(batch)
     table.extend(next_row)
     _check_table(files, table)
     return table
 
 
-def _check_record(entry: GalleryEntry, identity: GalleryIdentity, next_row: int) -> None:
-    if not 0 <= entry.row < next_row or entry.model_id != identity.model_id:
+def _check_record(entry: GalleryEntry, next_row: int) -> None:
+    if not 0 <= entry.row < next_row:
         raise GalleryCorruptError(
-            f"the record of entry {entry.entry_id!r} claims row {entry.row} of"
-            f" {next_row} and model {entry.model_id!r}"
+            f"the record of entry {entry.entry_id!r} claims row {entry.row} of {next_row}"
         )
 
 

@@ -43,22 +43,29 @@ class PreparedEntry:
     crop_sha256: str
     captured_at: datetime | None
     source: NewEntry
+    model_id: str = ""
+    other_vector: NDArray[np.float16] | None = None
 
 
-def prepare(new: NewEntry, dim: int) -> PreparedEntry:
-    """Check a new entry. Raises: InvalidEntryError."""
+def prepare(new: NewEntry, dim: int, model_id: str = "") -> PreparedEntry:
+    """Check a new entry, whose vector is of a model. Raises: InvalidEntryError."""
     if not new.crop:
         raise InvalidEntryError("crop: expected the bytes of an image, got none")
     check_modality(new.modality)
     _check_name("person_id", new.person_id)
     _check_name("camera_id", new.camera_id)
     _check_attributes(new.attributes)
+    other = new.other_embedding
     return PreparedEntry(
         entry_id=_new_entry_id() if new.entry_id is None else check_entry_id(new.entry_id),
         vector=normalised(new.embedding, dim, "embedding").astype(np.float16),
         crop_sha256=hashlib.sha256(new.crop).hexdigest(),
         captured_at=_in_utc("captured_at", new.captured_at),
         source=new,
+        model_id=model_id,
+        other_vector=None
+        if other is None
+        else normalised(other, len(other), "other_embedding").astype(np.float16),
     )
 
 
@@ -78,7 +85,7 @@ def _entry_of(item: PreparedEntry, row: int, model_id: str, now: datetime) -> Ga
         attributes=item.source.attributes,
         model_id=model_id,
         crop_sha256=item.crop_sha256,
-        media_type=item.source.media_type,
+        media_type=item.source.media_type if item.source.keep_crop else "",
         enrolled_at=now,
         row=row,
     )

@@ -61,7 +61,7 @@ def verify_files(
     crops = 0
     for entry in table.entries():
         found = _check_crop(files, entry)
-        crops += not found
+        crops += entry.has_crop and not found
         problems += found
         on_step(1)
     return VerificationReport(
@@ -95,7 +95,7 @@ def _check_rows(
             if row not in pending and not files.vectors.is_erased(row)
         ]
         if index is not None:
-            sound = live & ~np.isin(block.rows, list(damaged))
+            sound = live & ~np.isin(block.rows, [*damaged, *table.left_out])
             problems += _check_positions(block, sound, table, index)
         on_step(len(block.rows))
     return problems
@@ -125,6 +125,8 @@ def _check_positions(
 
 
 def _check_crop(files: GalleryFiles, entry: GalleryEntry) -> list[str]:
+    if not entry.has_crop:
+        return []
     place = files.crops.place(entry.row)
     try:
         found = hashlib.sha256(files.crops.read(entry.row)).hexdigest()

@@ -43,6 +43,7 @@ class Writer:
 
         Raises: StoreUnavailableError while the store does not answer.
         """
+        self._files.pointer.settle()
         if self._in_doubt is not None:
             transaction = self._in_doubt
             applied = self._files.store.settle()
@@ -68,12 +69,15 @@ class Writer:
         )
         vectors = np.stack([item.vector for item in prepared])
         ids = [entry.entry_id for entry in entries]
-        crops = [item.source.crop for item in prepared]
+        crops = {
+            entry.row: item.source.crop
+            for entry, item in zip(entries, prepared, strict=True)
+            if entry.has_crop
+        }
         try:
-            self._files.crops.write(
-                {entry.row: crop for entry, crop in zip(entries, crops, strict=True)}
-            )
+            self._files.crops.write(crops)
             self._files.vectors.append(table.rows, ids, vectors)
+            self._append_beside(entries, prepared)
             self._commit(transaction)
         except StoreUnavailableError:
             raise
@@ -109,6 +113,23 @@ class Writer:
                 raise GalleryError(f"deleted, but not yet overwritten: {error}") from error
         return Erased(vectors=len(entries), crops=crops)
 
+    def _append_beside(
+        self, entries: Sequence[GalleryEntry], prepared: Sequence[PreparedEntry]
+    ) -> None:
+        """Write the vectors that came for the other generation; the refresh finds them there."""
+        other = self._files.other
+        if other is None:
+            return
+        given = [
+            (entry.row, entry.entry_id, item.other_vector)
+            for entry, item in zip(entries, prepared, strict=True)
+            if item.other_vector is not None
+            and item.source.other_model_id == other.vectors.identity.model_id
+        ]
+        if given:
+            rows, ids, vectors = zip(*given, strict=True)
+            other.vectors.put(np.array(rows, np.int64), ids, np.stack(vectors))
+
     def _finish_erasures(self, *, scrub: bool, again: bool = False) -> int:
         """Carry out committed erasures, and only then note that they are."""
         rows = sorted(self._memory.pending)
@@ -138,6 +159,8 @@ class Writer:
             operations += [Put(entry, v) for entry, v in zip(new, vectors, strict=True)]
         memory.index.apply(operations, self._files.store.last_head.commit)
         table.extend(transaction.next_row)
+        if self._files.other is not None and transaction.delete:
+            self._files.other.forget({entry.row for entry in transaction.delete})
         memory.pending.update((entry.row, entry.entry_id) for entry in transaction.delete)
         for row in transaction.erased_rows:
             memory.pending.pop(row, None)
@@ -150,3 +173,6 @@ class Writer:
             self._files.crops.unlink([entry.row for entry in transaction.put if entry.row >= rows])
         with suppress(GalleryError):
             self._files.vectors.truncate(rows)
+        if self._files.other is not None:
+            with suppress(GalleryError):
+                self._files.other.vectors.truncate(rows)

@@ -29,12 +29,17 @@ _NAMED_DAMAGES = 20
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What a backup holds. `deleted_meanwhile` counts entries left out for being deleted."""
+    """What a backup holds.
+
+    `deleted_meanwhile` counts entries left out for being deleted, `without_vector` those that have
+    none by the model that is searched.
+    """
 
     gallery_id: str
     model_id: str
     entries: int
     deleted_meanwhile: int
+    without_vector: int
     bytes: int
 
 
@@ -73,7 +78,7 @@ def back_up(
         write_manifest(unfinished, manifest)
     return BackupReport(
         manifest.gallery_id, manifest.model_id, manifest.entries, found - manifest.entries,
-        manifest.bytes,
+        source.left_out, manifest.bytes,
     )  # fmt: skip
 
 

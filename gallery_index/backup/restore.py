@@ -26,7 +26,8 @@ from gallery_index.files.durable_files import (
     write_synced,
 )
 from gallery_index.files.vector_file import VectorFile
-from gallery_index.opening import CROPS, METADATA, RESTORING, VECTORS
+from gallery_index.generations.pointer import VECTORS
+from gallery_index.opening import CROPS, METADATA, RESTORING
 from gallery_index.records import GalleryIdentity, StoreKind
 from gallery_index.stores.redis_store import RedisStore
 from gallery_index.stores.sqlite_store import SQLiteStore
@@ -136,7 +137,7 @@ class _Restore:
                             [entry.record.entry_id for entry in run],
                             np.stack([entry.vector for entry in run]),
                         )
-                    crops.write({entry.record.row: entry.crop for entry in kept})
+                    crops.write({e.record.row: e.crop for e in kept if e.record.has_crop})
                     self._advance(len(kept))
 
     def _restore_records(self) -> None:

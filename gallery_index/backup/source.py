@@ -17,11 +17,12 @@ from gallery_index.backup.parts import KeptEntry
 from gallery_index.errors import GalleryCorruptError, GalleryMismatchError
 from gallery_index.files.crops import CropFiles, CropStore
 from gallery_index.files.vector_file import VectorFile
+from gallery_index.generations.generation import read_left_out
+from gallery_index.generations.pointer import VECTORS, read_generations
 from gallery_index.index.local_index import damaged_entries
 from gallery_index.opening import (
     CROPS,
     METADATA,
-    VECTORS,
     check_store,
     check_wanted,
     read_identity,
@@ -51,7 +52,6 @@ def opened_beside(directory: Path, redis_url: str | None) -> Iterator["BackupSou
     kind: StoreKind = "sqlite" if redis_url is None else "redis"
     check_wanted(directory, identity, replace(identity, store=kind))
     with ExitStack() as opened:
-        vectors = opened.enter_context(closing(VectorFile(directory / VECTORS)))
         crops = opened.enter_context(closing(CropFiles(directory / CROPS)))
         # Reads that end at once: one long view would keep an erasure from emptying SQLite's log.
         store: MetadataStore = (
@@ -59,24 +59,52 @@ def opened_beside(directory: Path, redis_url: str | None) -> Iterator["BackupSou
         )
         opened.enter_context(closing(store))
         check_store(directory, identity, store)
-        yield BackupSource(store, vectors, crops)
+        source = _source(directory, store, crops)
+        opened.callback(source.close)
+        yield source
+
+
+def _source(directory: Path, store: MetadataStore, crops: CropStore) -> "BackupSource":
+    """Read the records while one generation is searched: it has the vectors of all of them."""
+    while True:
+        folder = directory / read_generations(directory).active
+        source = BackupSource(store, VectorFile(folder / VECTORS), crops, read_left_out(folder))
+        if directory / read_generations(directory).active == folder:
+            return source
+        source.close()
 
 
 class BackupSource:
     """What a gallery held at one commit, less what it has deleted since.
 
-    `unreadable` says what was wrong with rows and crops that could not be read, by row.
+    `unreadable` says what was wrong with rows and crops that could not be read, by row. `left_out`
+    counts entries that a refresh has left without a vector: they are not in it.
     """
 
-    def __init__(self, store: MetadataStore, vectors: VectorFile, crops: CropStore) -> None:
+    def __init__(
+        self,
+        store: MetadataStore,
+        vectors: VectorFile,
+        crops: CropStore,
+        left_out: frozenset[int] = frozenset(),
+    ) -> None:
         """Read the records. Raises: GalleryCorruptError, StoreUnavailableError."""
         self.identity = vectors.identity
         self.unreadable: dict[int, str] = {}
         self._store, self._vectors, self._crops = store, vectors, crops
         self._table, self._head = _records_at_one_commit(store)
+        self._table.model_id = self.identity.model_id
+        without = [entry for row in left_out if (entry := self._table.find(row)) is not None]
+        for entry in without:
+            self._table.remove(entry)
+        self.left_out = len(without)
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def close(self) -> None:
+        """Close the vector file."""
+        self._vectors.close()
 
     @property
     def next_row(self) -> int:
@@ -94,11 +122,6 @@ class BackupSource:
             rows = np.array([entry.row for entry in some], np.int64)
             block = self._vectors.read(rows)
             self.unreadable |= damaged_entries(block, self._table)
-            self.unreadable |= {
-                entry.row: f"the record of entry {entry.entry_id!r} is of model {entry.model_id!r}"
-                for entry in some
-                if entry.model_id != self.identity.model_id
-            }
             for entry, vector in zip(some, block.vectors, strict=True):
                 crop = self._read_crop(entry)
                 if crop is not None and entry.row not in self.unreadable:
@@ -120,6 +143,8 @@ class BackupSource:
         return [text for row, text in found if self._table.find(row) is not None]
 
     def _read_crop(self, entry: GalleryEntry) -> bytes | None:
+        if not entry.has_crop:
+            return b""
         what = f"{self._crops.place(entry.row)}: the crop of entry {entry.entry_id!r}"
         try:
             crop = self._crops.read(entry.row)

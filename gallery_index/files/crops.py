@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from gallery_index.errors import GalleryCorruptError
+from gallery_index.errors import CropNotKeptError, GalleryCorruptError
 from gallery_index.files.durable_files import (
     make_directory,
     storage_errors,
@@ -57,8 +57,10 @@ class CropStore(Protocol):
 def read_checked(crops: CropStore, entry: GalleryEntry) -> bytes:
     """Return the bytes of an entry's crop as enrolled.
 
-    Raises: GalleryCorruptError if it is missing or is not what was enrolled.
+    Raises: CropNotKeptError, GalleryCorruptError if it is missing or is not what was enrolled.
     """
+    if not entry.has_crop:
+        raise CropNotKeptError(entry.entry_id)
     what = f"{crops.place(entry.row)}, the crop of {entry.entry_id!r},"
     try:
         data = crops.read(entry.row)

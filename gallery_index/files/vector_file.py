@@ -109,16 +109,26 @@ class VectorFile:
         self, first_row: int, entry_ids: Sequence[str], vectors: NDArray[np.float16]
     ) -> None:
         """Write rows from `first_row` on and return once they are on the disk."""
+        self.put(np.arange(first_row, first_row + len(entry_ids)), entry_ids, vectors)
+
+    def put(
+        self, rows: NDArray[np.int64], entry_ids: Sequence[str], vectors: NDArray[np.float16]
+    ) -> None:
+        """Write rows, ascending, wherever they are, and return once they are on the disk."""
         block = np.zeros(len(entry_ids), self._dtype)
         block["mark"] = _ROW_MARK
-        block["row"] = np.arange(first_row, first_row + len(entry_ids))
+        block["row"] = rows
         block["entry_id"] = [entry_id.encode() for entry_id in entry_ids]
         block["model_id"] = self._model_id
         block["vector"] = vectors
         for row in block:
             row["checksum"] = zlib.crc32(row.tobytes()[_CHECKSUM_SIZE:])
         with storage_errors(self.path):
-            write_at(self._descriptor, block.tobytes(), self._offset(first_row))
+            start = 0
+            for first, count in _runs(rows.tolist()):
+                part = block[start : start + count]
+                write_at(self._descriptor, part.tobytes(), self._offset(first))
+                start += count
             sync_data(self._descriptor)
 
     def erase(self, rows: Sequence[int]) -> None:

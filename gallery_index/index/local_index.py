@@ -28,13 +28,16 @@ _ROWS_AT_ONCE = 256
 class LocalIndex:
     """A `SearchIndex` in this process, over one vector file.
 
-    `view` is held by whoever reads several things that must belong together.
+    `view` is held by whoever reads several things that must belong together. `beside` is a first
+    stage over vectors of another model: codes of the first positions of the table, ready to be
+    searched when it has all of them.
     """
 
     def __init__(self, table: EntryTable, stage: FirstStage, file: VectorFile) -> None:
         self.table = table
         self.stage = stage
         self.file = file
+        self.beside: FirstStage | None = None
         self.view = ReadWriteLock()
         self.damaged: set[int] = set()
 
@@ -54,7 +57,10 @@ class LocalIndex:
     def _erase(self, rows: Sequence[int]) -> None:
         """Forget entries; nothing of them stays in memory but their places."""
         positions = self.table.positions_of(np.array(rows, np.int64))
-        self.stage.erase(positions[positions >= 0])
+        positions = positions[positions >= 0]
+        self.stage.erase(positions)
+        if self.beside is not None:
+            self.beside.erase(positions[positions < len(self.beside)])
         for row in rows:
             if (entry := self.table.find(row)) is not None:
                 self.table.remove(entry)
@@ -63,9 +69,11 @@ class LocalIndex:
     def compact(self) -> None:
         """Drop dead positions; the caller keeps writers away."""
         table, kept = self.table.compacted()
-        stage = self.stage.kept(kept)
+        stage, beside = self.stage.kept(kept), self.beside
+        if beside is not None:
+            beside = beside.kept(kept[kept < len(beside)])
         with self.view.writing():
-            self.table, self.stage = table, stage
+            self.table, self.stage, self.beside = table, stage, beside
 
     def swap_stage(self, stage: FirstStage) -> None:
         """Search another first stage from now on; it has the positions of the table."""
@@ -80,7 +88,7 @@ class LocalIndex:
 
         `before` leaves out the positions from there on.
         """
-        mask = self.table.mask(filter)
+        mask = self.table.searchable(filter)
         if before is not None and before < self.table.positions:
             mask = np.ones(self.table.positions, np.bool_) if mask is None else mask
             mask[before:] = False
@@ -115,8 +123,8 @@ class LocalIndex:
 
 
 def live_positions(table: EntryTable, start: int = 0) -> NDArray[np.int64]:
-    """Return the live positions of a table from `start` on, ascending."""
-    mask = table.mask(EntryFilter())
+    """Return the live positions of a table that have a vector, from `start` on, ascending."""
+    mask = table.searchable(EntryFilter())
     if mask is None:
         return np.arange(start, table.positions)
     return np.flatnonzero(mask[start:]) + start
@@ -181,7 +189,7 @@ def damaged_entries(block: RowBlock, table: EntryTable) -> dict[int, str]:
     ids = block.entry_ids()
     for place, row in enumerate(block.rows.tolist()):
         entry_id = table.id_of(row)
-        if entry_id is None:
+        if entry_id is None or row in table.left_out:
             continue
         damage = block.damage.get(place)
         if damage is None and ids[place] != entry_id:

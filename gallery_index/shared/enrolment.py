@@ -100,7 +100,7 @@ class Enrolment:
     def _commit(self, kept: Sequence[KeptEntry], seq: int) -> dict[str, GalleryEntry]:
         entries = [one.record for one in kept]
         try:
-            self._crops.write({one.record.row: one.crop for one in kept})
+            self._crops.write({one.record.row: one.crop for one in kept if one.record.has_crop})
             self._index.apply([Put(one.record, one.vector) for one in kept], seq)
         except GalleryError:
             self._give_up([entry.row for entry in entries])

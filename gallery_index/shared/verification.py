@@ -127,6 +127,8 @@ def _wrong_points(
 def _wrong_crops(entries: dict[int, GalleryEntry], crops: SharedCrops) -> set[tuple[int, str]]:
     wrong = set()
     for row, entry in entries.items():
+        if not entry.has_crop:
+            continue
         what = f"{crops.place(row)}: the crop of entry {entry.entry_id!r}"
         try:
             found = hashlib.sha256(crops.read(row)).hexdigest()

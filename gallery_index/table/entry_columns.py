@@ -15,7 +15,7 @@ Sections = Mapping[str, NDArray[Any]]
 
 NEVER: Final = np.iinfo(np.int64).min  # before any time
 ENTRY_ID: Final = "entry_id"
-VOCABULARIES: Final = ("person", "camera", "modality", "media_type", "model_id", "attributes")
+VOCABULARIES: Final = ("person", "camera", "modality", "media_type", "attributes")
 COLUMNS: Final[dict[str, np.dtype[Any]]] = {
     "alive": np.dtype(np.bool_),
     "row": np.dtype(np.int64),
@@ -23,7 +23,6 @@ COLUMNS: Final[dict[str, np.dtype[Any]]] = {
     "camera": np.dtype(np.int32),
     "modality": np.dtype(np.int16),
     "media_type": np.dtype(np.int16),
-    "model_id": np.dtype(np.int16),
     "attributes": np.dtype(np.int32),
     "captured_at": np.dtype(np.int64),
     "enrolled_at": np.dtype(np.int64),

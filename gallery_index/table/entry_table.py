@@ -39,8 +39,14 @@ class EntryTable:
     """Live entries by id, row and position; a removed entry's position is dead till `compacted`."""
 
     def __init__(self, text_hash: TextHash | None = None) -> None:
-        """Begin empty; `text_hash` is for tests that want collisions."""
+        """Begin empty; `text_hash` is for tests that want collisions.
+
+        `model_id` is that of the vectors that stand for all entries, `left_out` rows of entries
+        that have none: these are listed, and never found.
+        """
         self.rows = 0
+        self.model_id = ""
+        self.left_out: frozenset[int] = frozenset()
         self._text_hash = text_hash or TextHash()
         self._take(empty_sections())
 
@@ -130,7 +136,7 @@ class EntryTable:
             modality=text["modality"] or "",
             captured_at=time_of(int(value["captured_at"])),
             attributes=decode_attributes(text["attributes"]),
-            model_id=text["model_id"] or "",
+            model_id=self.model_id,
             crop_sha256=value["crop_sha256"].tobytes().hex(),
             media_type=text["media_type"] or "",
             enrolled_at=EPOCH + timedelta(microseconds=int(value["enrolled_at"])),
@@ -190,6 +196,35 @@ class EntryTable:
             mask &= condition
         return mask
 
+    def searchable(self, filter: EntryFilter) -> NDArray[np.bool_] | None:
+        """Return which positions match and have a vector; None where all do."""
+        mask = self.mask(filter)
+        if self.left_out:
+            positions = self.positions_of(np.array(sorted(self.left_out), np.int64))
+            mask = np.ones(self.positions, np.bool_) if mask is None else mask
+            mask[positions[positions >= 0]] = False
+        return mask
+
+    def without_crop(self) -> list[GalleryEntry]:
+        """Return the live entries whose crop was not kept, in the order of enrolment."""
+        mask = self._column("alive") & (self._column("media_type") == 0)
+        return [self.entry_at(position) for position in np.flatnonzero(mask).tolist()]
+
+    def live_rows(self, row: int, limit: int) -> NDArray[np.int64]:
+        """Return the first `limit` live rows from `row` on."""
+        first = int(self._column("row").searchsorted(row))
+        rows: NDArray[np.int64] = np.empty(0, np.int64)
+        while first < self.positions and len(rows) < limit:
+            part = slice(first, first + 2 * limit)
+            rows = np.concatenate([rows, self._column("row")[part][self._column("alive")[part]]])
+            first += 2 * limit
+        return rows[:limit]
+
+    def live_from(self, row: int) -> int:
+        """Count the live entries of rows from `row` on."""
+        first = int(self._column("row").searchsorted(row))
+        return int(np.count_nonzero(self._column("alive")[first:]))
+
     def extend(self, rows: int) -> None:
         """Count rows up to `rows` as written; those without an entry are dead."""
         self.rows = max(self.rows, rows)
@@ -234,7 +269,9 @@ class EntryTable:
             live, codes = vocabulary.live_codes()
             sections[arena_of(name)], sections[ends_of(name)] = vocabulary.texts.kept(live - 1)
             sections[name] = codes[sections[name]].astype(COLUMNS[name])
-        return EntryTable.from_sections(sections, self._text_hash), kept
+        table = EntryTable.from_sections(sections, self._text_hash)
+        table.model_id, table.left_out = self.model_id, self.left_out
+        return table, kept
 
     def _take(self, sections: Sections) -> None:
         alive = sections["alive"]

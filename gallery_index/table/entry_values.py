@@ -18,8 +18,7 @@ _TEXT: Final[dict[str, Callable[[GalleryEntry], str | None]]] = {
     "person": attrgetter("person_id"),
     "camera": attrgetter("camera_id"),
     "modality": attrgetter("modality"),
-    "media_type": attrgetter("media_type"),
-    "model_id": attrgetter("model_id"),
+    "media_type": lambda entry: entry.media_type or None,
     "attributes": lambda entry: encode_attributes(entry.attributes),
 }
 

@@ -27,6 +27,21 @@ OPERATIONS: dict[str, list[Operation]] = {
     "snapshot": [("snapshot",)],
     "rebuild": [("rebuild",)],
     "closing": [("close",)],
+    "refresh": [("begin_refresh",)],
+}
+BEFORE_REFRESH = [*BEFORE, ("begin_refresh",), ("fill", "2")]
+OPERATIONS_REFRESH: dict[str, list[Operation]] = {
+    "fill": [("fill", "100")],
+    "deletion": [("delete", "e3")],
+    "erasure": [("erase", "person-ann")],
+    "enrolment": [add(10, person="person-eve"), ("fill", "100")],
+    "prepared": [("fill", "100"), ("prepare_switch",), add(10, person="person-eve")],
+    "switch": [("switch",)],
+    "after": [("switch",), add(10, person="person-eve"), ("erase", "person-bob")],
+    "rollback": [("switch",), add(10, person="person-eve"), ("switch",)],
+    "kept": [("switch",), ("drop_other",), add(10, person="person-eve")],
+    "snapshot": [("switch",), ("snapshot",)],
+    "cancelled": [("drop_other",)],
 }
 BEFORE_EARLY = [
     ("open",),

@@ -1,5 +1,6 @@
 """Where a test keeps a gallery, entries to put in it, and brute force to compare with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.gallery import Gallery
+from gallery_index.generations.pointer import active_vectors
+from gallery_index.opening import read_identity
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import Added, EntryFilter, GalleryEntry, GroupBy, Match, NewEntry
 from gallery_index.upkeep import UpkeepPolicy
@@ -15,6 +18,9 @@ from tests.gallery_index.early import EARLY
 
 DIM = 16
 MODEL = "model-a"
+OTHER_MODEL = "model-b"
+DIMS = {MODEL: DIM, OTHER_MODEL: 24}
+"""The second model of the tests has another dimension, and every crop another direction."""
 
 
 @dataclass
@@ -33,12 +39,16 @@ class Place:
     def open(
         self,
         *,
-        model_id: str = MODEL,
-        dim: int = DIM,
+        model_id: str | None = None,
+        dim: int | None = None,
         policy: UpkeepPolicy | None = None,
         upkeep: bool = False,
     ) -> Gallery:
-        """Open the gallery."""
+        """Open the gallery; unless told otherwise, with the model that it is of."""
+        if model_id is None:
+            model_id = self.model_id
+        if dim is None:
+            dim = DIMS.get(model_id, DIM)
         gallery = Gallery.open(
             self.directory,
             model_id=model_id,
@@ -49,6 +59,13 @@ class Place:
         )
         self.opened.append(gallery)
         return gallery
+
+    @property
+    def model_id(self) -> str:
+        """The model whose vectors are searched in the directory."""
+        if not active_vectors(self.directory).exists():
+            return MODEL
+        return read_identity(self.directory).model_id
 
     def crash(self) -> None:
         """Let go of the files as the kernel would: nothing is flushed or put in order."""
@@ -70,6 +87,18 @@ class Place:
 def vector(seed: int, dim: int = DIM) -> NDArray[np.float32]:
     """A random direction, the same for the same seed."""
     return np.random.default_rng(seed).standard_normal(dim).astype(np.float32)
+
+
+def vector_by(model_id: str, seed: int) -> NDArray[np.float32]:
+    """The direction of a seed's crop by one of the two models of the tests."""
+    return vector(seed) if model_id == MODEL else vector(seed + 10**8, DIMS[model_id])
+
+
+def embed(model_id: str, crops: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
+    """Embed crops of seeds by one of the two models of the tests; other bytes cannot be."""
+    return [
+        vector_by(model_id, int(crop[5:])) if crop.startswith(b"crop ") else None for crop in crops
+    ]
 
 
 def new(

@@ -11,9 +11,20 @@ import numpy as np
 import pytest
 
 from gallery_index.gallery import Gallery
-from gallery_index.records import EntryChanges, EntryFilter, GalleryEntry
+from gallery_index.generations.pointer import active_vectors
+from gallery_index.records import EntryChanges, EntryFilter, GalleryEntry, NewEntry
 from gallery_index.verification import verify_directory
-from tests.gallery_index.places import BruteForce, Place, enrolled, new, vector
+from tests.gallery_index.places import (
+    DIMS,
+    MODEL,
+    OTHER_MODEL,
+    BruteForce,
+    Place,
+    embed,
+    enrolled,
+    new,
+    vector_by,
+)
 
 Operation = tuple[str, ...]
 """Its name, then what it is about: a person, entry ids."""
@@ -63,15 +74,48 @@ def perform(place: Place, operation: Operation) -> None:
     gallery = place.opened[-1]
     match name:
         case "add":
-            enrolled(gallery, *[new(int(e[1:]), person_id=rest[0]) for e in rest[1:]])
+            enrolled(gallery, *[_new(gallery, int(e[1:]), rest[0]) for e in rest[1:]])
         case "delete":
             gallery.delete(rest[0])
         case "erase":
             gallery.erase_person(rest[0])
         case "change":
             gallery.update(rest[0], EntryChanges(person_id=rest[1]))
+        case "begin_refresh":
+            model_id = other_model(gallery)
+            gallery.begin_refresh(model_id, DIMS[model_id])
+        case "fill":
+            fill(gallery, int(rest[0]))
+        case "switch":
+            switch(gallery)
         case _:
             getattr(gallery, name)()
+
+
+def _new(gallery: Gallery, seed: int, person_id: str) -> NewEntry:
+    return new(seed, person_id=person_id, embedding=vector_by(gallery.model_id, seed))
+
+
+def other_model(gallery: Gallery) -> str:
+    """Return the one of the two models that the gallery is not searched with."""
+    return OTHER_MODEL if gallery.model_id == MODEL else MODEL
+
+
+def fill(gallery: Gallery, most: int) -> int:
+    """Give the other generation up to so many of the vectors it lacks; returns how many."""
+    entries = gallery.missing(most)
+    vectors = {
+        entry.row: vector_by(other_model(gallery), int(entry.entry_id[1:])) for entry in entries
+    }
+    return gallery.fill(vectors) if vectors else 0
+
+
+def switch(gallery: Gallery) -> None:
+    """Fill what is missing and search the other generation."""
+    while fill(gallery, 100):
+        pass
+    wanted = other_model(gallery)
+    assert gallery.switch(lambda crops: embed(wanted, crops)) == wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +130,7 @@ class Left:
 
 def check(place: Place, left: Left, note: str) -> None:
     """Verify, open, compare, write on, open again: all of it must agree."""
-    if (place.directory / "vectors.bin").exists():
+    if active_vectors(place.directory).exists():
         report = verify_directory(place.directory, redis_url=place.redis_url)
         assert not report.problems, (report.problems, note)
     gallery = place.open()
@@ -102,9 +146,13 @@ def check_open(place: Place, gallery: Gallery, left: Left, note: str) -> State:
     found = holds(gallery)
     assert found in left.allowed, f"{note}: {found} is none of {left.allowed}"
     _check_answers(gallery, found, note)
-    enrolled(gallery, new(9_999_999, person_id="person-late"))
+    enrolled(gallery, _new(gallery, 9_999_999, "person-late"))
     assert holds(gallery) == {**found, "e9999999": "person-late"}, note
     gallery.delete("e9999999")
+    if gallery.other() is not None:  # a refresh goes on where it stood, or back
+        switch(gallery)
+        assert holds(gallery) == found, note
+        _check_answers(gallery, found, note)
     report = gallery.verify()
     assert not report.problems + report.unfinished, (report, note)
     _check_erased(place, left.ever - found.keys() | {"e9999999"}, left.erased, note)
@@ -121,16 +169,19 @@ def _listed(gallery: Gallery) -> list[GalleryEntry]:
 
 
 def _check_answers(gallery: Gallery, found: State, note: str) -> None:
-    oracle = BruteForce()
+    oracle, model_id = BruteForce(), gallery.model_id
     for entry in _listed(gallery):
         seed = int(entry.entry_id[1:])
-        oracle.add(entry, vector(seed))
+        assert entry.model_id == model_id, note
+        query = vector_by(model_id, seed)
+        oracle.add(entry, query)
         assert gallery.crop(entry.entry_id)[0] == f"crop {seed}".encode(), note
-        best = gallery.search(vector(seed), top_k=1)[0]
+        best = gallery.search(query, top_k=1)[0]
         assert best.entry.entry_id == entry.entry_id, note
         assert best.similarity == pytest.approx(1.0, abs=2e-3), note
-    matches = gallery.search(vector(123_456), top_k=1000)
-    expected = oracle.search(vector(123_456), 1000, ANY)
+    query = vector_by(model_id, 123_456)
+    matches = gallery.search(query, top_k=1000)
+    expected = oracle.search(query, 1000, ANY)
     assert [m.entry.entry_id for m in matches] == [name for name, _ in expected], note
 
 
@@ -139,9 +190,11 @@ def _check_erased(place: Place, gone: frozenset[str], persons: frozenset[str], n
     wanted: dict[str, bytes] = {}
     for name in gone:
         seed = int(name[1:])
-        direction = vector(seed).astype(np.float64)
-        direction /= np.linalg.norm(direction)
-        wanted[f"the vector of {name}"] = direction.astype(np.float32).astype(np.float16).tobytes()
+        for model_id in DIMS:
+            direction = vector_by(model_id, seed).astype(np.float64)
+            direction /= np.linalg.norm(direction)
+            stored = direction.astype(np.float32).astype(np.float16).tobytes()
+            wanted[f"the vector of {name} by {model_id}"] = stored
         wanted[f"the crop of {name}"] = f"crop {seed}".encode()
     wanted |= {f"the name of {person}": person.encode() for person in persons}
     for path in place.directory.rglob("*"):

@@ -10,9 +10,11 @@ import pytest
 from gallery_index.records import EntryFilter
 from tests.gallery_index.bases import (
     BEFORE_EARLY,
+    BEFORE_REFRESH,
     EVERYBODY,
     OPERATIONS,
     OPERATIONS_EARLY,
+    OPERATIONS_REFRESH,
     Base,
     prepare,
 )
@@ -76,6 +78,14 @@ def test_a_death_at_any_step_of_a_compressed_gallery_is_no_other(
         held = prepare(sqlite_place, base, BEFORE_EARLY)
         script = [("open",), *OPERATIONS_EARLY[name]]
         assert die_everywhere(sqlite_place, base, script, 1, held) >= 2
+
+
+@pytest.mark.parametrize("name", OPERATIONS_REFRESH)
+def test_a_death_at_any_step_of_a_refresh_leaves_one_that_goes_on(
+    place: Place, base: Base, name: str
+) -> None:
+    held = prepare(place, base, BEFORE_REFRESH)
+    assert die_everywhere(place, base, [("open",), *OPERATIONS_REFRESH[name]], 1, held) >= 2
 
 
 def test_a_death_at_any_step_of_a_creation_is_no_obstacle(place: Place, base: Base) -> None:
