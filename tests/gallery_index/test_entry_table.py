@@ -49,7 +49,7 @@ def entry(row: int, **fields: Any) -> GalleryEntry:
         modality="visible",
         captured_at=None,
         attributes={},
-        model_id="model-a",
+        model_id="",
         crop_sha256=f"{row + 1:064x}",
         media_type="image/jpeg",
         enrolled_at=NOON + timedelta(microseconds=row),
