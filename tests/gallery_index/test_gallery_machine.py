@@ -7,10 +7,12 @@ snapshots whenever it looks after itself, so that all of that lies between any t
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redis
 from hypothesis import settings
@@ -22,11 +24,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from numpy.typing import NDArray
 
 from gallery_index.errors import EntryConflictError, EntryNotFoundError, PersonNotFoundError
-from gallery_index.records import Added, EntryChanges, EntryFilter, JsonValue
+from gallery_index.records import Added, EntryChanges, EntryFilter, GroupBy, JsonValue
 from tests.gallery_index.early import EARLY, compress_with
-from tests.gallery_index.places import BruteForce, Place, enrolled, ids, new, vector
+from tests.gallery_index.places import DIMS, BruteForce, Place, enrolled, ids, new, vector_by
+from tests.gallery_index.scripts import other_model
 
 EXAMPLES = int(os.environ.get("GALLERY_LIVES", "25"))
 RETENTION_DAYS = 1000
@@ -67,6 +71,10 @@ class GalleryLife(RuleBasedStateMachine):
         self._gallery = self._place.open(policy=POLICY)
         self._oracle = BruteForce()
         self._next = 0
+        self._shown: dict[str, int] = {}  # the seed that an entry's vectors come from
+
+    def _vector(self, entry_id: str) -> NDArray[np.float32]:
+        return vector_by(self._gallery.model_id, self._shown[entry_id])
 
     def _pick(self, number: int) -> str:
         kept = self._oracle.entries
@@ -88,7 +96,8 @@ class GalleryLife(RuleBasedStateMachine):
     ) -> None:
         seeds = range(self._next, self._next + len(people))
         self._next += len(people)
-        embeddings = [vector(0 if copy else seed) for seed in seeds]
+        self._shown.update({f"e{seed}": 0 if copy else seed for seed in seeds})
+        embeddings = [self._vector(f"e{seed}") for seed in seeds]
         sent = [
             replace(
                 new(seed, person_id=person, embedding=embedding, modality=modality),
@@ -109,7 +118,8 @@ class GalleryLife(RuleBasedStateMachine):
         entry = self._oracle.entries[number % len(self._oracle.entries)]
         seed = int(entry.entry_id[1:])
         crop = f"crop {seed}".encode() if same else b"another crop"
-        sent = new(seed, crop=crop, modality=entry.modality)
+        vector = self._vector(entry.entry_id)
+        sent = new(seed, crop=crop, modality=entry.modality, embedding=vector)
         (result,) = self._gallery.add([sent])
         if same:
             assert result == Added(entry, replayed=True)
@@ -183,12 +193,10 @@ class GalleryLife(RuleBasedStateMachine):
 
     @rule(query=NUMBERS, top_k=st.integers(1, 8), grouped=st.booleans(), wanted=FILTERS)
     def search(self, query: int, top_k: int, grouped: bool, wanted: EntryFilter) -> None:
-        found = self._gallery.search(
-            vector(query), top_k=top_k, filter=wanted, group_by="person" if grouped else "entry"
-        )
-        expected = self._oracle.search(
-            vector(query), top_k, wanted, "person" if grouped else "entry"
-        )
+        asked = vector_by(self._gallery.model_id, query)
+        group_by: GroupBy = "person" if grouped else "entry"
+        found = self._gallery.search(asked, top_k=top_k, filter=wanted, group_by=group_by)
+        expected = self._oracle.search(asked, top_k, wanted, group_by)
         assert ids(found) == [entry_id for entry_id, _ in expected]
 
     @rule(wanted=FILTERS)
@@ -197,9 +205,53 @@ class GalleryLife(RuleBasedStateMachine):
 
     @rule(query=NUMBERS)
     def rerank(self, query: int) -> None:
-        matches = self._gallery.search(vector(query), top_k=30)
+        asked = vector_by(self._gallery.model_id, query)
+        matches = self._gallery.search(asked, top_k=30)
         again = self._gallery.reranked(matches, top_k=30)
         assert sorted(ids(again)) == sorted(ids(matches))
+
+    @precondition(lambda self: self._gallery.other() is None)
+    @rule()
+    def begin_refresh(self) -> None:
+        model_id = other_model(self._gallery)
+        begun = self._gallery.begin_refresh(model_id, DIMS[model_id])
+        assert (begun.model_id, begun.missing) == (model_id, len(self._oracle.entries))
+
+    @precondition(lambda self: self._gallery.other() is not None)
+    @rule(most=st.integers(1, 6))
+    def fill(self, most: int) -> None:
+        missing = self._gallery.missing(most)
+        model_id = other_model(self._gallery)
+        given = {e.row: vector_by(model_id, self._shown[e.entry_id]) for e in missing}
+        assert self._gallery.fill(given) == len(missing)
+
+    @precondition(lambda self: self._gallery.other() is not None)
+    @rule()
+    def prepare_switch(self) -> None:
+        self._gallery.prepare_switch()
+
+    @rule()
+    def switch(self) -> None:
+        model_id = other_model(self._gallery)
+        if self._gallery.other() is None:
+            self._gallery.begin_refresh(model_id, DIMS[model_id])
+
+        def embed(crops: Sequence[bytes]) -> list[NDArray[np.float32]]:
+            return [vector_by(model_id, self._shown[f"e{int(crop[5:])}"]) for crop in crops]
+
+        assert self._gallery.switch(embed) == model_id
+        other = self._gallery.other()
+        assert other is not None
+        assert (other.kept, other.missing) == (True, 0)
+        for entry in self._oracle.entries:
+            self._oracle.vectors[entry.entry_id] = self._vector(entry.entry_id)
+        self._oracle.entries = [replace(e, model_id=model_id) for e in self._oracle.entries]
+
+    @precondition(lambda self: self._gallery.other() is not None)
+    @rule()
+    def drop_other(self) -> None:
+        self._gallery.drop_other()
+        assert self._gallery.other() is None
 
     @rule()
     def verify(self) -> None:
