@@ -84,8 +84,12 @@ def perform(place: Place, operation: Operation) -> None:
         case "begin_refresh":
             model_id = other_model(gallery)
             gallery.begin_refresh(model_id, DIMS[model_id])
-        case "fill":
+        case "fill" if gallery.other() is not None:
             fill(gallery, int(rest[0]))
+        case "fill":
+            pass
+        case "drop_other" if gallery.other() is None:
+            pass
         case "switch":
             switch(gallery)
         case _:
@@ -111,7 +115,9 @@ def fill(gallery: Gallery, most: int) -> int:
 
 
 def switch(gallery: Gallery) -> None:
-    """Fill what is missing and search the other generation."""
+    """Fill what is missing of the other generation, which is made if need be, and search it."""
+    if gallery.other() is None:
+        gallery.begin_refresh(other_model(gallery), DIMS[other_model(gallery)])
     while fill(gallery, 100):
         pass
     wanted = other_model(gallery)

@@ -40,6 +40,8 @@ def random_script(chance: random.Random) -> list[Operation]:
         enrolment = add(*seeds, person=chance.choice(["person-ann", "person-bob", "person-eve"]))
         operations: list[tuple[int, Operation]] = [(4, enrolment), (1, ("snapshot",))]
         operations += [(1, ("rebuild",)), (1, ("reopen",)), (2, ("upkeep",))]
+        operations += [(1, ("begin_refresh",)), (2, ("fill", "2")), (2, ("switch",))]
+        operations += [(1, ("drop_other",))]
         if held:
             entry, person = chance.choice(sorted(held.items()))
             operations += [(2, ("delete", entry)), (1, ("erase", person))]
