@@ -23,6 +23,7 @@ from service.engine.search_pool import SearchPool
 from service.engine.shedding import Shedding
 from service.observing.metrics import Metrics
 from service.observing.route_templates import RouteTemplates
+from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
 from service.routes import models, search, status
@@ -35,10 +36,12 @@ def create_app(
     gallery: PersonGallery,
     *,
     audit: AuditLog | None = None,
+    registry: ModelRegistry | None = None,
 ) -> FastAPI:
     """Build the application around a model, or its encoder alone, and a gallery.
 
-    The caller opens and closes them, and `audit`; without that nothing is recorded.
+    The caller opens and closes them, and `audit`; without that nothing is recorded. Without a
+    `registry` there is no other model.
     """
     if not isinstance(model, ServedModel):
         model = ServedModel(model)
@@ -62,7 +65,14 @@ def create_app(
         dependencies=[Depends(check_role)],
     )
     app.state.context = ServiceContext(
-        settings, ServedModels(gallery, model), embedder, gallery, searches, metrics, audit=audit
+        settings,
+        ServedModels(gallery, model),
+        embedder,
+        gallery,
+        searches,
+        metrics,
+        audit=audit,
+        registry=registry,
     )
     routers = [routes.router for routes in (gallery_routes, search, models, status)]
     for router in routers:
@@ -74,6 +84,7 @@ def create_app(
         admission=embedder.admission,
         max_request_bytes=settings.max_request_bytes,
         read_timeout_s=settings.read_timeout_s,
+        publish_read_timeout_s=settings.publish_read_timeout_s,
     )
     app.add_middleware(
         Gate,

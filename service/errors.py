@@ -13,6 +13,7 @@ RequestError
 ├── IdempotencyKeyReusedError   the Idempotency-Key came with other crops before
 ├── SlowRequestError            the request did not arrive in time
 ├── ModelNotFoundError          no model of this id
+├── InvalidArtifactError        a model that may not be served; says why
 ├── NoEarlierModelError         nothing to roll back to
 ├── JobNotFoundError            no job of this id
 ├── RetryLaterError             not now; says after how many seconds to come back
@@ -84,6 +85,10 @@ class KeyUnknownError(RequestError):
 
 class ModelNotFoundError(RequestError):
     """There is no model with this id."""
+
+
+class InvalidArtifactError(RequestError):
+    """A model directory that may not be served; the message says what is wrong with it."""
 
 
 class NoEarlierModelError(RequestError):

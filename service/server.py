@@ -33,7 +33,9 @@ from service.engine.shedding import Doorkeeper
 from service.errors import AuditUnavailableError
 from service.memory import give_memory_back, spare_collector
 from service.observing import logging_format
+from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel
+from service.refresh.verification import Trials
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
@@ -71,10 +73,11 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
         closed_last = stack.enter_context(ExitStack())
         gallery = stack.enter_context(closing(_open_gallery(settings, encoder)))
         audit = closed_last.enter_context(closing(_open_audit(settings)))
+        registry = _open_registry(settings)
         manifest = encoder.artifact.manifest
         model = ServedModel(encoder, manifest.metrics, manifest.calibration)
         _listen(listener)
-        app = create_app(settings, model, gallery, audit=audit)
+        app = create_app(settings, model, gallery, audit=audit, registry=registry)
         context: ServiceContext = app.state.context
         config = uvicorn.Config(
             app,
@@ -125,6 +128,8 @@ class _Server(uvicorn.Server):
         context.embedder.admission.stop()
         finishing_s = FINISHING_SHARE * context.settings.shutdown_s
         asyncio.get_running_loop().call_later(finishing_s, context.embedder.refuse_waiting)
+        if context.registry is not None:
+            asyncio.get_running_loop().call_later(finishing_s, context.registry.stop)
         await super().shutdown(sockets)
 
 
@@ -223,6 +228,18 @@ def _open_audit(settings: ServiceSettings) -> AuditLog:
     try:
         return AuditLog.open(settings.data / "audit", keep_days=settings.audit_days)
     except (AuditUnavailableError, GalleryError) as error:
+        raise StartError(str(error)) from error
+
+
+def _open_registry(settings: ServiceSettings) -> ModelRegistry:
+    trials = Trials(
+        provider=settings.provider,
+        timeout_s=settings.publish_timeout_s,
+        max_crop_s=settings.query_deadline_s,
+    )
+    try:
+        return ModelRegistry(settings.models_directory, trials)
+    except GalleryError as error:
         raise StartError(str(error)) from error
 
 

@@ -43,6 +43,29 @@ class ServiceSettings(BaseSettings):
 
     model: Path = Field(description="directory of the model artifact, or `demo`")
     data: Path = Field(description="directory of the gallery")
+    models: Path | None = Field(
+        default=None, description="directory of the models; `models` in the data directory"
+    )
+    max_model_bytes: int = Field(
+        default=2**30, ge=1, description="most bytes of a model that is published"
+    )
+    publish_timeout_s: float = Field(
+        default=60, gt=0, le=3600, description="seconds within which a published model must run"
+    )
+    publish_read_timeout_s: float = Field(
+        default=900, gt=0, le=86_400, description="seconds within which a model must have arrived"
+    )
+    evaluation_set: str | None = Field(
+        default=None,
+        min_length=1,
+        description="labelled crops that a new model is measured on: a folder, or NAME:FOLDER",
+    )
+    evaluation_margin: float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="percentage points of mAP that a new model may be worse there",
+    )
     host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(
         default=8000, ge=0, le=65535, description="port to listen on; 0 picks a free one"
@@ -204,6 +227,11 @@ class ServiceSettings(BaseSettings):
     def keys_file(self) -> Path:
         """Where the hashed API keys are, if there are any."""
         return self.keys or self.data / "keys.json"
+
+    @property
+    def models_directory(self) -> Path:
+        """Where the models are."""
+        return self.models or self.data / "models"
 
     @property
     def api_keys(self) -> tuple[str, ...]:

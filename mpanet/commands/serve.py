@@ -19,6 +19,12 @@ DEMO_MODEL = "demo"
 OPTIONS: dict[str, tuple[str, str]] = {
     "model": ("DIR", "the model artifact; `demo` names the bundled demonstration model"),
     "data": ("DIR", "the gallery; made where it is not there yet"),
+    "models": ("DIR", "the models that it has (models in the data directory)"),
+    "max-model-bytes": ("N", "most bytes of a model that is published (1 GiB)"),
+    "publish-timeout-s": ("S", "seconds within which a published model must run (60)"),
+    "publish-read-timeout-s": ("S", "seconds within which a model must have arrived (900)"),
+    "evaluation-set": ("SET", "folder with a manifest.csv, or NAME:DIR, that measures new models"),
+    "evaluation-margin": ("P", "percentage points of mAP that a new model may be worse (1.0)"),
     "host": ("HOST", "address to listen on (127.0.0.1)"),
     "port": ("N", "port to listen on; 0 picks a free one (8000)"),
     "redis-url": ("URL", "keep the metadata in this Redis instead of SQLite"),

@@ -20,6 +20,8 @@ KIND_OF_CALL: Final[Mapping[tuple[str, str], Kind]] = {
     ("POST", "/gallery"): "enroll",
     ("POST", "/gallery/batch"): "enroll",
 }
+SPOOLED: Final = frozenset({("POST", "/models")})
+"""Calls whose bodies go to the disk as they come: they take no memory, and their time."""
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -48,13 +50,23 @@ class Shedding:
     """ASGI middleware that lets a request pass while there is room for it."""
 
     def __init__(
-        self, app: ASGIApp, admission: Admission, *, max_request_bytes: int, read_timeout_s: float
+        self,
+        app: ASGIApp,
+        admission: Admission,
+        *,
+        max_request_bytes: int,
+        read_timeout_s: float,
+        publish_read_timeout_s: float,
     ) -> None:
-        """A body of more than `max_request_bytes` is left to the application, which reads none."""
+        """A body of more than `max_request_bytes` is left to the application, which reads none.
+
+        `publish_read_timeout_s`: how long a spooled body may take.
+        """
         self._app = app
         self._admission = admission
         self._max_request_bytes = max_request_bytes
         self._read_timeout_s = read_timeout_s
+        self._publish_read_timeout_s = publish_read_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; lifespan events pass through.
@@ -69,8 +81,10 @@ class Shedding:
             self._admission.check_open()
         else:
             self._admission.check(kind)
+        spooled = (scope["method"], scope["path"]) in SPOOLED
+        timeout_s = self._publish_read_timeout_s if spooled else self._read_timeout_s
+        body = _Body(receive, self._admission, timeout_s, counted=not spooled)
         announced = _announced(scope)
-        body = _Body(receive, self._admission, self._read_timeout_s)
         if announced <= self._max_request_bytes:
             body.expect(announced)
         try:
@@ -85,8 +99,11 @@ class Shedding:
 class _Body:
     """Counts the bytes of one body in, from what was announced on, and out at the end."""
 
-    def __init__(self, receive: Receive, admission: Admission, timeout_s: float) -> None:
+    def __init__(
+        self, receive: Receive, admission: Admission, timeout_s: float, *, counted: bool
+    ) -> None:
         self._receive = receive
+        self._counted = counted
         self._admission = admission
         self._timeout_s = timeout_s
         self._until = asyncio.get_running_loop().time() + timeout_s
@@ -95,8 +112,9 @@ class _Body:
         self._complete = False
 
     def expect(self, size: int) -> None:
-        self._admission.reserve(size)
-        self._reserved += size
+        if self._counted:
+            self._admission.reserve(size)
+            self._reserved += size
 
     async def receive(self) -> Message:
         message = await (self._receive() if self._complete else self._in_time())

@@ -65,9 +65,20 @@ async def send(message: Message) -> None:
 
 
 def serve(
-    gate: Admission, app: Reader, scope: Scope, receive: Any, read_timeout_s: float = LONG_S
+    gate: Admission,
+    app: Reader,
+    scope: Scope,
+    receive: Any,
+    read_timeout_s: float = LONG_S,
+    publish_read_timeout_s: float = LONG_S,
 ) -> None:
-    layer = Shedding(app, gate, max_request_bytes=800, read_timeout_s=read_timeout_s)
+    layer = Shedding(
+        app,
+        gate,
+        max_request_bytes=800,
+        read_timeout_s=read_timeout_s,
+        publish_read_timeout_s=publish_read_timeout_s,
+    )
     asyncio.run(layer(scope, receive, send))
 
 
@@ -107,6 +118,26 @@ def test_more_than_a_request_may_have_is_left_to_the_application() -> None:
     assert gate.bytes == 0
 
 
+def test_a_model_goes_to_the_disk_and_is_not_counted() -> None:
+    gate, app = admission(max_bytes=10), Reader()
+    whole = b"x" * 400
+    serve(gate, app, scope(path="/models", length=800), client(whole, whole))
+    assert app.body == 2 * whole
+    assert gate.bytes == 0
+
+
+def test_a_model_has_its_own_time_to_arrive() -> None:
+    gate, app = admission(), Reader()
+    with pytest.raises(SlowRequestError, match=r"0\.05 s"):
+        serve(
+            gate,
+            app,
+            scope(path="/models"),
+            client(b"x", ends=False),
+            publish_read_timeout_s=0.05,
+        )
+
+
 def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     gate, app = admission(), Reader()
     with pytest.raises(SlowRequestError, match=r"0\.05 s"):
@@ -136,7 +167,9 @@ def test_a_stopping_service_still_says_how_it_is() -> None:
 
 def test_a_client_that_stays_after_its_body_is_not_hurried() -> None:
     gate, app = admission(), Reader()
-    layer = Shedding(app, gate, max_request_bytes=800, read_timeout_s=0.02)
+    layer = Shedding(
+        app, gate, max_request_bytes=800, read_timeout_s=0.02, publish_read_timeout_s=LONG_S
+    )
 
     async def scenario() -> None:
         async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
