@@ -31,6 +31,7 @@ from gallery_index.opening import GalleryFiles
 from gallery_index.records import GalleryEntry
 from gallery_index.search_index import Change, Erase, Operation
 from gallery_index.snapshots.data import SnapshotData
+from gallery_index.snapshots.directory import Snapshots
 from gallery_index.snapshots.manifest import CODES, QUANTIZER, RECALL, Sections, Snapshot
 from gallery_index.stores.record_codec import StoreHead
 from gallery_index.stores.store import Transaction
@@ -86,6 +87,8 @@ def recover(files: GalleryFiles, exact_below: int) -> GalleryMemory:
             cut, len(strays), len(pending),
         )  # fmt: skip
     remove_others(files.directory, files.pointer.now)
+    if files.other is not None:
+        files.other.snapshots.clear()
     files.snapshots.remove_unfinished()
     erase_in_files(files, list(pending), scrub=True, again=True)
     if pending:
@@ -103,29 +106,30 @@ def erase_in_files(
     if not rows:
         return 0
     files.vectors.erase(rows)
+    crops = files.crops.unlink(rows)
+    erase_in_snapshots(files.snapshots, rows, again=again)
     if files.other is not None:
         files.other.vectors.erase(rows)
-    crops = files.crops.unlink(rows)
-    erase_in_snapshots(files, rows, again=again)
+        erase_in_snapshots(files.other.snapshots, rows, again=again)
     if scrub and not files.store.scrub():
         _LOG.warning("%s is being read: its log keeps erased names for now", files.store.location)
     return crops
 
 
-def erase_in_snapshots(files: GalleryFiles, rows: list[int], *, again: bool = False) -> None:
+def erase_in_snapshots(snapshots: Snapshots, rows: list[int], *, again: bool = False) -> None:
     """Overwrite entries in every snapshot; one that cannot be read is removed.
 
     `again`: what was cut short may have overwritten what says where the rest lies; a snapshot whose
     columns fail their checksums is removed then.
     """
-    for manifest in files.snapshots.manifests():
+    for manifest in snapshots.manifests():
         try:
-            snapshot = files.snapshots.read(manifest)
+            snapshot = snapshots.read(manifest)
             with closing(SnapshotData(snapshot)) as data:
                 _erase_in(snapshot, data, rows, data.columns() if again else data.mapped())
         except GalleryError as error:  # an fsync that failed cannot be made up for: Linux forgets
             _LOG.error("snapshot removed, entries of it had to be erased: %s", error)
-            files.snapshots.remove(manifest)
+            snapshots.remove(manifest)
 
 
 def _erase_in(snapshot: Snapshot, data: SnapshotData, rows: list[int], sections: Sections) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.errors import GalleryCorruptError
-from gallery_index.files.vector_file import RowBlock
+from gallery_index.files.vector_file import RowBlock, VectorFile
 from gallery_index.index.local_index import LocalIndex, damaged_entries
 from gallery_index.index.recall_measure import measured
 from gallery_index.opening import GalleryFiles, open_existing
@@ -56,6 +56,8 @@ def verify_files(
         (half_erased if pending else problems).extend(snapshot_problems)
         index = index if index is not None else newest
         problems += _check_rows(files, table, pending, index, on_step)
+        if files.other is not None:
+            problems += _check_erasures(files.other.vectors, table, pending)
     except GalleryCorruptError as error:
         problems.append(str(error))
     crops = 0
@@ -89,16 +91,26 @@ def _check_rows(
         damaged = damaged_entries(block, table)
         problems += [f"{files.vectors.path}: {text}" for text in damaged.values()]
         live = table.positions_of(block.rows) >= 0
-        problems += [
-            f"{files.vectors.path}: row {row} was deleted, but not erased"
-            for row in block.rows[~live].tolist()
-            if row not in pending and not files.vectors.is_erased(row)
-        ]
+        problems += _unerased(files.vectors, block.rows[~live], pending)
         if index is not None:
             sound = live & ~np.isin(block.rows, [*damaged, *table.left_out])
             problems += _check_positions(block, sound, table, index)
         on_step(len(block.rows))
     return problems
+
+
+def _check_erasures(file: VectorFile, table: EntryTable, pending: dict[int, str]) -> list[str]:
+    """Look for deleted entries in the vectors of the other generation; it may lack live ones."""
+    rows = np.arange(min(table.rows, file.whole_rows()), dtype=np.int64)
+    return _unerased(file, rows[table.positions_of(rows) < 0], pending)
+
+
+def _unerased(file: VectorFile, dead: NDArray[np.int64], pending: dict[int, str]) -> list[str]:
+    return [
+        f"{file.path}: row {row} was deleted, but not erased"
+        for row in dead.tolist()
+        if row not in pending and not file.is_erased(row)
+    ]
 
 
 def _check_positions(

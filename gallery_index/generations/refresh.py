@@ -7,7 +7,7 @@ searches. What embeds and when is the caller's.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from threading import RLock
 
@@ -287,10 +287,11 @@ class Refresh:
         _LOG.info("searched from now on: model %s", files.identity.model_id)
 
     def _remove_snapshots(self, before: Generation) -> None:
-        """Nothing keeps them up to date, and erasures would have to overwrite in them."""
-        with suppress(GalleryError):
-            for manifest in before.snapshots.manifests():
-                before.snapshots.remove(manifest)
+        """Nothing keeps them up to date any more."""
+        try:
+            before.snapshots.clear()
+        except GalleryError as error:  # the next start does it
+            _LOG.error("snapshots of the generation before: %s", error)
 
     def drop_other(self) -> int:
         """Remove the other generation; returns the bytes freed."""

@@ -69,6 +69,13 @@ class Snapshots:
             manifest.with_suffix(".data").unlink(missing_ok=True)
             sync_directory(self.directory)
 
+    def clear(self) -> None:
+        """Remove every snapshot, durably; what a crash leaves of that, another call removes."""
+        with storage_errors(self.directory):
+            for path in sorted(self.directory.iterdir(), reverse=True):  # manifests first
+                path.unlink()
+            sync_directory(self.directory)
+
     def remove_unfinished(self) -> None:
         """Remove what a crash in the middle of writing left."""
         with storage_errors(self.directory):

@@ -418,10 +418,22 @@ def test_searches_during_a_switch_are_of_one_model_each(sqlite_place: Place) -> 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for model_id in (OTHER_MODEL, MODEL) * 20:
-        gallery.switch(lambda crops, by=model_id: embed(by, crops))
+    for _ in range(40):
+        switch(gallery)
     stop.set()
     for thread in threads:
         thread.join()
     assert mixed == []
     assert min(answered.values()) > 0
+
+
+def test_an_erasure_that_missed_the_other_generation_is_found(place: Place) -> None:
+    gallery = filled(place)
+    gallery.begin_refresh(OTHER_MODEL, OTHER_DIM)
+    fill(gallery, 100)
+    path = place.file("generations/*/vectors.bin")
+    before = path.read_bytes()
+    gallery.delete("e2")
+    assert gallery.verify().problems == []
+    path.write_bytes(before)
+    assert gallery.verify().problems == [f"{path}: row 2 was deleted, but not erased"]
