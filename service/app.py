@@ -17,7 +17,7 @@ from service.audit.log import AuditLog
 from service.context import ServiceContext
 from service.describing import openapi
 from service.edge import Edge
-from service.engine.batching import CropEncoder
+from service.engine.crop_encoder import CropEncoder
 from service.engine.embedding import CropEmbedder
 from service.engine.search_pool import SearchPool
 from service.engine.shedding import Shedding
@@ -26,7 +26,8 @@ from service.observing.route_templates import RouteTemplates
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
-from service.routes import models, search, status
+from service.routes import models as model_routes
+from service.routes import search, status
 from service.settings import ServiceSettings
 
 
@@ -47,7 +48,10 @@ def create_app(
         model = ServedModel(model)
     metrics = Metrics()
     searches = SearchPool()
-    embedder = CropEmbedder(model.encoder, settings, metrics, searches.expected_wait_s)
+    models = ServedModels(gallery, model)
+    embedder = CropEmbedder(
+        lambda: models.active().encoder, settings, metrics, searches.expected_wait_s
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,7 +70,7 @@ def create_app(
     )
     app.state.context = ServiceContext(
         settings,
-        ServedModels(gallery, model),
+        models,
         embedder,
         gallery,
         searches,
@@ -74,7 +78,7 @@ def create_app(
         audit=audit,
         registry=registry,
     )
-    routers = [routes.router for routes in (gallery_routes, search, models, status)]
+    routers = [routes.router for routes in (gallery_routes, search, model_routes, status)]
     for router in routers:
         app.include_router(router)
     problems.install(app)
