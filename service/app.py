@@ -26,7 +26,7 @@ from service.observing.route_templates import RouteTemplates
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
-from service.routes import models, search, status
+from service.routes import models, publish, search, status
 from service.settings import ServiceSettings
 
 
@@ -74,7 +74,7 @@ def create_app(
         audit=audit,
         registry=registry,
     )
-    routers = [routes.router for routes in (gallery_routes, search, models, status)]
+    routers = [routes.router for routes in (gallery_routes, search, models, publish, status)]
     for router in routers:
         app.include_router(router)
     problems.install(app)
