@@ -109,7 +109,7 @@ class Refresh:
             found: list[GalleryEntry] = []
             start = self._required().filled
             while len(found) < limit:
-                look = self._look(start)
+                look = self._look(start, min(limit, _ROWS_AT_ONCE))
                 if look is None:
                     break
                 with self._writing():
@@ -117,11 +117,11 @@ class Refresh:
                 start = look.end
             return found[:limit]
 
-    def _look(self, start: int) -> "_Look | None":
-        """Read some rows from `start` on; None: there are no more."""
+    def _look(self, start: int, count: int) -> "_Look | None":
+        """Read live rows from `start` on; None: there are no more."""
         other, index = self._required(), self._memory.index
         with index.view.reading():
-            rows = index.table.live_rows(start, _ROWS_AT_ONCE)
+            rows = index.table.live_rows(start, count)
             if not len(rows):
                 return None
             unknown = np.setdiff1d(rows, list(other.left_out), assume_unique=True)
@@ -234,7 +234,7 @@ class Refresh:
         """Embed what came in the last moment. Raises: RefreshIncompleteError."""
         index = self._memory.index
         start = other.filled
-        while (look := self._look(start)) is not None:
+        while (look := self._look(start, _ROWS_AT_ONCE)) is not None:
             if entries := self._take_in(look):
                 self._fill(self._embedded(entries, embed))
             start = look.end
