@@ -27,7 +27,7 @@ from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
 from service.routes import models as model_routes
-from service.routes import search, status
+from service.routes import publish, search, status
 from service.settings import ServiceSettings
 
 
@@ -78,7 +78,7 @@ def create_app(
         audit=audit,
         registry=registry,
     )
-    routers = [routes.router for routes in (gallery_routes, search, model_routes, status)]
+    routers = [routes.router for routes in (gallery_routes, search, model_routes, publish, status)]
     for router in routers:
         app.include_router(router)
     problems.install(app)

@@ -35,6 +35,7 @@ AUDITED: Final[dict[str, Kept]] = {
     "PATCH /gallery/{entry_id}": "changes",
     "DELETE /gallery/{entry_id}": "changes",
     "DELETE /persons/{person_id}": "changes",
+    "POST /models": "changes",
     "POST /models/rollback": "changes",
     "POST /models/{model_id}/activate": "changes",
     "POST /query": "looks",
@@ -146,6 +147,10 @@ class Trail:
     def about(self, entry: GalleryEntry) -> None:
         """Note an entry that is shown or changed, and its person."""
         self._add(entry.person_id, entry.entry_id)
+
+    def about_model(self, model_id: str) -> None:
+        """Note the model that a call is about, where its path does not say."""
+        self._event = replace(self._event, fields={"model_id": _short(model_id)})
 
     def found(self, matches: Sequence[Match]) -> None:
         """Note what a query is answered with."""

@@ -112,14 +112,17 @@ class ServiceClient:
         """Send a call as often as it takes; returns its answer. Raises: ServiceError."""
         tries = Tries(call, self._patience, self._address)
         while True:
-            wait_s = tries.take(self._once(call, tries.timeout(self._timeout_s)))
+            wait_s = tries.take(
+                self._once(call, tries.timeout(max(self._timeout_s, call.timeout_s)))
+            )
             if tries.done:
                 return tries.answer
             self._sleep(wait_s)
 
     def _once(self, call: Call[T], timeout: httpx.Timeout) -> httpx.Response | httpx.TransportError:
         try:
-            return self._http.request(call.method, call.path, timeout=timeout, **call.content)
+            with call.opened() as content:
+                return self._http.request(call.method, call.path, timeout=timeout, **content)
         except httpx.TransportError as error:
             return error
 
@@ -136,6 +139,7 @@ class ServiceClient:
     erase_person = _waited(calls.erase_person)
     models = _waited(calls.models)
     model = _waited(calls.model)
+    publish_model = _waited(calls.publish_model)
     activate = _waited(calls.activate)
     rollback = _waited(calls.rollback)
     job = _waited(calls.job)
@@ -206,7 +210,9 @@ class AsyncServiceClient:
         """Send a call as often as it takes; returns its answer. Raises: ServiceError."""
         tries = Tries(call, self._patience, self._address)
         while True:
-            wait_s = tries.take(await self._once(call, tries.timeout(self._timeout_s)))
+            wait_s = tries.take(
+                await self._once(call, tries.timeout(max(self._timeout_s, call.timeout_s)))
+            )
             if tries.done:
                 return tries.answer
             await self._sleep(wait_s)
@@ -215,7 +221,8 @@ class AsyncServiceClient:
         self, call: Call[T], timeout: httpx.Timeout
     ) -> httpx.Response | httpx.TransportError:
         try:
-            return await self._http.request(call.method, call.path, timeout=timeout, **call.content)
+            with call.opened() as content:
+                return await self._http.request(call.method, call.path, timeout=timeout, **content)
         except httpx.TransportError as error:
             return error
 
@@ -232,6 +239,7 @@ class AsyncServiceClient:
     erase_person = _awaited(calls.erase_person)
     models = _awaited(calls.models)
     model = _awaited(calls.model)
+    publish_model = _awaited(calls.publish_model)
     activate = _awaited(calls.activate)
     rollback = _awaited(calls.rollback)
     job = _awaited(calls.job)

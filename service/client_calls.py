@@ -5,9 +5,11 @@ Sends nothing. `client` makes methods of these functions, one set that waits and
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Unpack
 from urllib.parse import quote
 
@@ -35,13 +37,18 @@ Names = str | Sequence[str]
 Time = datetime | str
 File = tuple[str, tuple[str, bytes]]
 
+PUBLISH_TIMEOUT_S = 180.0
+"""The service runs a model before it answers, one model at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """One request of the contract. `read` takes its answer apart.
 
     `repeatable`: may be sent again when the answer never came. `if_gone`: what the call returns
-    where it was sent again and there is nothing any more; its first sending did it.
+    where it was sent again and there is nothing any more; its first sending did it. `files`: parts
+    that are read from the disk while they are sent. `timeout_s`: for answers that take their time,
+    the least that is waited for the network.
     """
 
     method: str
@@ -50,6 +57,21 @@ class Call(Generic[T]):
     content: Mapping[str, Any] = field(default_factory=dict)
     repeatable: bool = True
     if_gone: Callable[[], T] | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    timeout_s: float = 0.0
+
+    @contextmanager
+    def opened(self) -> Iterator[Mapping[str, Any]]:
+        """Yield what one sending consists of, the files on the disk open meanwhile.
+
+        Raises: OSError: one cannot be opened.
+        """
+        with ExitStack() as stack:
+            files = [
+                (name, (path.name, stack.enter_context(path.open("rb"))))
+                for name, path in self.files.items()
+            ]
+            yield {**self.content, "files": files} if files else self.content
 
 
 def enroll(
@@ -227,6 +249,16 @@ def models() -> Call[Models]:
 def model(model_id: str) -> Call[Model]:
     """Return one model."""
     return Call("GET", f"/models/{_quoted(model_id)}", _json)
+
+
+def publish_model(directory: Path) -> Call[Model]:
+    """Publish the model in a directory, read while it is sent. Returns it.
+
+    A model that the service has already is returned as it is there. Raises: OSError: a file cannot
+    be read.
+    """
+    files = {"manifest": directory / "manifest.json", "model": directory / "model.onnx"}
+    return Call("POST", "/models", _json, files=files, timeout_s=PUBLISH_TIMEOUT_S)
 
 
 def activate(model_id: str) -> Call[Model]:

@@ -31,6 +31,7 @@ ROLES_OF_CALL: Final[Mapping[tuple[str, str], frozenset[Role]]] = {
     ("DELETE", "/persons/{person_id}"): ADMIN,
     ("GET", "/models"): EVERY,
     ("GET", "/models/{model_id}"): EVERY,
+    ("POST", "/models"): ADMIN,
     ("POST", "/models/{model_id}/activate"): ADMIN,
     ("POST", "/models/rollback"): ADMIN,
     ("GET", "/jobs/{job_id}"): EVERY,

@@ -1,9 +1,12 @@
-"""A multipart body taken apart in memory while it arrives, every part bounded.
+"""A multipart body taken apart while it arrives, every part bounded.
 
-Knows neither requests nor fields. Nothing is spooled to disk: bodies are bounded as a whole.
+Knows neither requests nor fields. Parts are kept in memory, for bodies are bounded as a whole;
+those that have a sink go there piece by piece.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -13,21 +16,38 @@ from service.errors import MalformedBodyError
 MAX_PARTS = 1024
 
 
+class Sink(Protocol):
+    """Takes the bytes of a part; may refuse more of them by an error of its own."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
 @dataclass(slots=True)
 class Part:
-    """One part: its name, its bytes up to `max_bytes`, and how many bytes came."""
+    """One part: its name, its bytes up to `max_bytes`, and how many bytes came.
+
+    With a sink the bytes went there.
+    """
 
     name: str = ""
     data: bytearray = field(default_factory=bytearray)
     size: int = 0
+    sink: Sink | None = None
 
 
 class MultipartReader:
     """Takes the chunks of a body, gives its parts. Raises: MalformedBodyError."""
 
-    def __init__(self, boundary: bytes, *, max_bytes: int) -> None:
-        """Keep at most `max_bytes` of each part; what is beyond is counted and dropped."""
+    def __init__(
+        self, boundary: bytes, *, max_bytes: int, sinks: Mapping[str, Sink] | None = None
+    ) -> None:
+        """Keep at most `max_bytes` of each part; what is beyond is counted and dropped.
+
+        `sinks`: where parts of a name go instead.
+        """
         self._max_bytes = max_bytes
+        self._sinks = sinks or {}
         self._parts: list[Part] = []
         self._header = bytearray()
         self._value = bytearray()
@@ -86,11 +106,15 @@ class MultipartReader:
     def _headers_end(self) -> None:
         if not self._parts[-1].name:
             raise MalformedBodyError("a part of the multipart body has no name")
+        self._parts[-1].sink = self._sinks.get(self._parts[-1].name)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._parts[-1]
-        room = self._max_bytes - len(part.data)
         part.size += end - start
+        if part.sink is not None:
+            part.sink.write(data[start:end])
+            return
+        room = self._max_bytes - len(part.data)
         part.data += data[start : min(end, start + room)]
 
     def _end(self) -> None:

@@ -84,7 +84,7 @@ async def read_form(
 
     Raises: InvalidFieldsError, BodyTooLargeError, MalformedBodyError, UnsupportedContentError.
     """
-    _refuse_query(request)
+    refuse_query(request)
     room = max_files * settings.max_upload_bytes + MAX_OVERHEAD_BYTES
     max_bytes = min(room + MAX_TEXT_BYTES, settings.max_request_bytes)
     with timed(stages_of(request), "read"):
@@ -109,12 +109,12 @@ async def read_form(
 
 async def read_json(request: Request) -> object:
     """Read a JSON body. Raises: as `read_form`."""
-    _refuse_query(request)
-    content_type, _ = _content_type(request)
+    refuse_query(request)
+    content_type, _ = content_type_of(request)
     if content_type not in ("", JSON) and not content_type.endswith("+json"):
         raise UnsupportedContentError(f"expected a body of {JSON}, came {shown(content_type)}")
     data = bytearray()
-    async for chunk in _chunks(request, MAX_TEXT_BYTES):
+    async for chunk in chunks_of(request, MAX_TEXT_BYTES):
         data += chunk
     return parse_json(bytes(data))
 
@@ -141,15 +141,15 @@ def parse_json(data: str | bytes) -> Any:
 
 
 async def _read_parts(request: Request, max_bytes: int, max_file_bytes: int) -> list[Part]:
-    content_type, options = _content_type(request)
+    content_type, options = content_type_of(request)
     if content_type == MULTIPART:
         limit = max(max_file_bytes, MAX_TEXT_BYTES)
         with closing(MultipartReader(options.get(b"boundary", b""), max_bytes=limit)) as reader:
-            async for chunk in _chunks(request, max_bytes):
+            async for chunk in chunks_of(request, max_bytes):
                 reader.feed(chunk)
             return reader.finish()
     body = bytearray()
-    async for chunk in _chunks(request, MAX_TEXT_BYTES):
+    async for chunk in chunks_of(request, MAX_TEXT_BYTES):
         body += chunk
     if content_type == URLENCODED or not body:
         pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
@@ -181,13 +181,15 @@ def _values(
     return values
 
 
-async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-    """Yield the body; refuse it by its announced length, or as soon as it grows too long."""
+async def chunks_of(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the body; refuse it by its announced length, or as soon as it grows too long.
+
+    Raises: BodyTooLargeError, UnsupportedContentError, ClientLeftError.
+    """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise UnsupportedContentError(f"expected a body without encoding, came {shown(encoding)}")
-    announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isdecimal() else 0
+    size = announced_bytes(request)
     if size > max_bytes:
         raise BodyTooLargeError(f"the body has {size:,} bytes; at most {max_bytes:,} are read")
     size = 0
@@ -201,12 +203,20 @@ async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
         raise ClientLeftError("the client left while it sent its request") from None
 
 
-def _content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:
+def announced_bytes(request: Request) -> int:
+    """Return the length that a body is said to have; 0: nothing is said."""
+    announced = request.headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() else 0
+
+
+def content_type_of(request: Request) -> tuple[str, dict[bytes, bytes]]:
+    """Return the media type of a body, in lower case, and its parameters."""
     name, options = parse_options_header(request.headers.get("content-type", ""))
     return name.decode("latin-1"), options
 
 
-def _refuse_query(request: Request) -> None:
+def refuse_query(request: Request) -> None:
+    """Refuse fields in the query string. Raises: InvalidFieldsError."""
     if request.query_params:
         raise InvalidFieldsError(
             [

@@ -56,6 +56,21 @@ def form_body(kind: type[Fields], *, file_field: str = "file", several: bool) ->
     return _body("multipart/form-data", schema)
 
 
+def files_body(files: Mapping[str, str]) -> dict[str, Any]:
+    """Describe a multipart body of files alone, each with what it is, for `openapi_extra`."""
+    properties = {
+        name: {"type": "string", "format": "binary", "description": description}
+        for name, description in files.items()
+    }
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(files),
+        "additionalProperties": False,
+    }
+    return _body("multipart/form-data", schema)
+
+
 def json_body(kind: type[Fields]) -> dict[str, Any]:
     """Describe a JSON body, for `openapi_extra`."""
     return _body("application/json", kind.model_json_schema())
@@ -153,14 +168,15 @@ def _success(responses: Mapping[str, Any], call: CallDoc) -> dict[str, Any]:
     """Return the answer of a call that succeeds, with its headers and an example."""
     if not call.succeeds:
         return {}
-    [(status, answer)] = [item for item in responses.items() if int(item[0]) < 400]
-    if answer["description"] == "Successful Response":
-        answer = {**answer, "description": HTTPStatus(int(status)).phrase}
-    answer["headers"] = headers_of(*call.headers)
-    if call.name in examples.ANSWERS:
-        for content in answer["content"].values():
-            content["example"] = examples.ANSWERS[call.name]
-    return {status: answer}
+    answers = {status: answer for status, answer in responses.items() if int(status) < 400}
+    for status, answer in answers.items():
+        if answer["description"] == "Successful Response":
+            answer["description"] = HTTPStatus(int(status)).phrase
+        answer["headers"] = headers_of(*call.headers)
+        if call.name in examples.ANSWERS:
+            for content in answer["content"].values():
+                content["example"] = examples.ANSWERS[call.name]
+    return answers
 
 
 def _statuses(call: CallDoc) -> list[int]:

@@ -90,6 +90,16 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
     ("GET", "/models/{model_id}"): CallDoc(
         "get_model", "Read one model", _KEYED | {"model_not_found"}
     ),
+    ("POST", "/models"): CallDoc(
+        "publish_model",
+        "Publish a model",
+        _KEYED
+        | _AUDITED
+        | _BODY
+        | {"role_required", "shutting_down", "gallery_unavailable"}
+        | {"invalid_artifact", "not_available_yet"},
+        ("Location",),
+    ),
     ("POST", "/models/{model_id}/activate"): CallDoc(
         "activate_model",
         "Make a model the active one",

@@ -68,6 +68,10 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "top_k": 5,
         "group_by": "person",
     },
+    "publish_model": {
+        "manifest": "(the bytes of manifest.json)",
+        "model": "(the bytes of model.onnx)",
+    },
     "embed": {"file": _FILE, "modality": "visible"},
     "compare": {
         "file": ["(the bytes of a.jpg)", "(the bytes of b.jpg)"],
@@ -155,6 +159,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     },
     "list_models": {"active": MODEL_ID, "models": [MODEL]},
     "get_model": MODEL,
+    "publish_model": {**MODEL, "active": False, "provider": None, "precision": None},
     "activate_model": MODEL,
     "get_health": {"status": "ok"},
     "get_readiness": {
@@ -206,6 +211,7 @@ _DETAILS: Final[Mapping[str, str]] = {
     "invalid_cursor": "the cursor is not one that this gallery handed out",
     "malformed_body": "the multipart body ends before its closing boundary",
     "not_available_yet": "explain: this version answers only without it",
+    "invalid_artifact": "expected embeddings of length 1, came 3.162",
     "undecodable_image": "the JPEG ends before its image does",
     "too_many_pixels": "the image has 8000 x 8000 pixels; at most 25,000,000 are decoded",
     "queue_full": "512 crops are under way, as many as may be",

@@ -28,7 +28,13 @@ from gallery_index.files.durable_files import (
 )
 from model.artifact import MANIFEST_NAME, ONNX_NAME, ModelArtifact
 from service.errors import InvalidArtifactError, ModelNotFoundError, QueueFullError
-from service.refresh.verification import RECORD_NAME, Trials, read_artifact, verify_artifact
+from service.refresh.verification import (
+    RECORD_NAME,
+    Trials,
+    read_artifact,
+    try_artifact,
+    verify_artifact,
+)
 
 INCOMING: Final = ".incoming-"
 MAX_INCOMING: Final = 4
@@ -114,7 +120,7 @@ class ModelRegistry:
         read_artifact(directory)
         with self.incoming() as place:
             _copy(directory, place)
-            return self.admit(place, by=by)[0]
+            return self.admit(read_artifact(place), by=by)[0]
 
     def take_in(self, directory: Path, *, by: str) -> RegisteredModel:
         """Do as `publish`, without an inference: for a model that is about to be served anyway."""
@@ -122,7 +128,7 @@ class ModelRegistry:
             return self.get(read_artifact(directory).model_id)
         with self.incoming() as place:
             _copy(directory, place)
-            return self._settle(place, read_artifact(place), by)
+            return self._settle(read_artifact(place), by)
 
     @contextmanager
     def incoming(self) -> Iterator[Path]:
@@ -144,25 +150,25 @@ class ModelRegistry:
             shutil.rmtree(place, ignore_errors=True)
             self._room.release()
 
-    def admit(self, place: Path, *, by: str) -> tuple[RegisteredModel, bool]:
-        """Verify what came in and rename it; False: it was there already and stays as it is.
+    def admit(self, artifact: ModelArtifact, *, by: str) -> tuple[RegisteredModel, bool]:
+        """Try what came in and rename it; False: it was there already and stays as it is.
 
-        Raises: as `publish`.
+        `artifact` was read where `incoming` put it. Raises: as `publish`.
         """
-        artifact = read_artifact(place)
         with suppress(ModelNotFoundError):
             return self.get(artifact.model_id), False
-        verify_artifact(place, self._trials)
+        try_artifact(artifact, self._trials)
         with self._lock:
             with suppress(ModelNotFoundError):  # published meanwhile by another
                 return self.get(artifact.model_id), False
-            return self._settle(place, artifact, by), True
+            return self._settle(artifact, by), True
 
     def stop(self) -> None:
         """End what is being verified: the service is to stop within its time."""
         self._trials.stop()
 
-    def _settle(self, place: Path, artifact: ModelArtifact, by: str) -> RegisteredModel:
+    def _settle(self, artifact: ModelArtifact, by: str) -> RegisteredModel:
+        place = artifact.directory
         target = self._directory / artifact.model_id
         record = {"published_at": datetime.now(UTC).isoformat(), "published_by": by}
         with self._lock, storage_errors(target):

@@ -90,13 +90,19 @@ def verify_artifact(directory: Path, trials: Trials) -> ModelArtifact:
     Raises: InvalidArtifactError with the reason, ShuttingDownError.
     """
     artifact = read_artifact(directory)
+    try_artifact(artifact, trials)
+    return artifact
+
+
+def try_artifact(artifact: ModelArtifact, trials: Trials) -> None:
+    """Check what `read_artifact` does not. Raises: as `verify_artifact`."""
+    directory = artifact.directory
     _check_files(directory)
     _check_preprocessing(artifact)
     try:
         trials.run(directory)
     except InvalidArtifactError as error:
         raise InvalidArtifactError(_without(directory, str(error))) from None
-    return artifact
 
 
 def read_artifact(directory: Path) -> ModelArtifact:

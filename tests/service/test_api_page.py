@@ -15,6 +15,7 @@ from service.problems import INTERNAL, KINDS, OF_CONNECTIONS
 from tests.mpanet.serving import environment, service
 from tests.service.fakes import crop
 from tests.service.openapi_document import served_document
+from tests.service.refresh.bad_artifacts import write_model
 from tests.service.tiny_artifact import write_tiny_artifact
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
@@ -73,6 +74,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         format = "JPEG" if name.endswith(".jpg") else "PNG"
         (directory / name).write_bytes(crop(seed, format))
     model = write_tiny_artifact(directory / "tiny").directory
+    write_model(directory / "model")
     env = environment(MPANET_API_KEY=KEY)
     with service(model, directory / "data", env=env) as running:
         yield Shell(directory, {"URL": running.url, "AUTH": f"Authorization: Bearer {KEY}"})

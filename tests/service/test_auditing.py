@@ -26,7 +26,7 @@ from service.audit.verification import verify
 from service.auditing import AUDITED, AuditedRoute
 from service.errors import AuditUnavailableError
 from service.routes import gallery as gallery_routes
-from service.routes import models, search, status
+from service.routes import models, publish, search, status
 from service.settings import ServiceSettings
 from tests.service.asgi import running
 from tests.service.audit.logs import calls_of
@@ -107,7 +107,7 @@ def test_every_call_has_a_decision() -> None:
 
 
 def test_every_call_that_concerns_a_person_is_of_a_route_that_records() -> None:
-    routers = (gallery_routes.router, search.router, models.router, status.router)
+    routers = (gallery_routes.router, search.router, models.router, publish.router, status.router)
     for route in (route for router in routers for route in router.routes):
         assert isinstance(route, APIRoute)
         assert route.methods is not None

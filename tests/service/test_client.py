@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,10 +17,12 @@ from service.client import AsyncServiceClient, ServiceClient, ServiceError
 from tests.service.asgi import AppTransport
 from tests.service.conftest import open_gallery, small_settings
 from tests.service.fakes import MODEL_ID, TinyEncoder, crop
+from tests.service.tiny_artifact import write_tiny_artifact
 
 METHODS = {
     *("enroll", "enroll_batch", "query", "embed", "compare", "get", "crop", "page", "list"),
     *("update", "delete", "erase_person", "models", "model", "activate", "rollback", "job"),
+    "publish_model",
     *("health", "ready", "metrics", "openapi"),
 }
 
@@ -132,7 +135,9 @@ def test_both_have_every_call(kind: type) -> None:
     assert all(getattr(kind, name).__doc__ for name in METHODS)
 
 
-def test_the_client_has_every_call_of_the_document(shared_http: httpx.Client) -> None:
+def test_the_client_has_every_call_of_the_document(
+    shared_http: httpx.Client, tmp_path: Path
+) -> None:
     sent: set[tuple[str, str]] = set()
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -154,6 +159,7 @@ def test_the_client_has_every_call_of_the_document(shared_http: httpx.Client) ->
         client.erase_person("{person_id}")
         client.models()
         client.model("{model_id}")
+        client.publish_model(write_tiny_artifact(tmp_path / "model").directory)
         client.activate("{model_id}")
         client.rollback()
         client.job("{job_id}")

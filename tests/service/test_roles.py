@@ -36,6 +36,7 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("DELETE", "/persons/{person_id}"): {A},
     ("GET", "/models"): {Q, E, A},
     ("GET", "/models/{model_id}"): {Q, E, A},
+    ("POST", "/models"): {A},
     ("POST", "/models/{model_id}/activate"): {A},
     ("POST", "/models/rollback"): {A},
     ("GET", "/jobs/{job_id}"): {Q, E, A},

@@ -23,6 +23,7 @@ CALLS = {
     ("patch", "/gallery/{entry_id}"),
     ("get", "/models"),
     ("get", "/models/{model_id}"),
+    ("post", "/models"),
     ("post", "/models/{model_id}/activate"),
     ("post", "/models/rollback"),
     ("get", "/jobs/{job_id}"),
