@@ -122,6 +122,7 @@ def erase_in_snapshots(snapshots: Snapshots, rows: list[int], *, again: bool = F
     `again`: what was cut short may have overwritten what says where the rest lies; a snapshot whose
     columns fail their checksums is removed then.
     """
+    snapshots.settle()
     for manifest in snapshots.manifests():
         try:
             snapshot = snapshots.read(manifest)

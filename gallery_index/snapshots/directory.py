@@ -30,6 +30,7 @@ class Snapshots:
     def __init__(self, directory: Path, identity: GalleryIdentity) -> None:
         self.directory = directory
         self._identity = identity
+        self._names_in_doubt = False
         make_directory(directory)
 
     def begin(self, head: StoreHead) -> SnapshotWriter:
@@ -65,16 +66,31 @@ class Snapshots:
     def remove(self, manifest: Path) -> None:
         """Remove a snapshot, durably."""
         with storage_errors(manifest):
+            self._names_in_doubt = True
             manifest.unlink(missing_ok=True)
             manifest.with_suffix(".data").unlink(missing_ok=True)
-            sync_directory(self.directory)
+            self._settle_names()
+
+    def settle(self) -> None:
+        """Make certain that what was removed does not come back: nothing is erased in it any more.
+
+        Raises: StorageFullError, GalleryError.
+        """
+        with storage_errors(self.directory):
+            if self._names_in_doubt:
+                self._settle_names()
+
+    def _settle_names(self) -> None:
+        sync_directory(self.directory)
+        self._names_in_doubt = False
 
     def clear(self) -> None:
         """Remove every snapshot, durably; what a crash leaves of that, another call removes."""
         with storage_errors(self.directory):
+            self._names_in_doubt = True
             for path in sorted(self.directory.iterdir(), reverse=True):  # manifests first
                 path.unlink()
-            sync_directory(self.directory)
+            self._settle_names()
 
     def remove_unfinished(self) -> None:
         """Remove what a crash in the middle of writing left."""
