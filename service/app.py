@@ -17,7 +17,7 @@ from service.audit.log import AuditLog
 from service.context import ServiceContext
 from service.describing import openapi
 from service.edge import Edge
-from service.engine.batching import CropEncoder
+from service.engine.crop_encoder import CropEncoder
 from service.engine.embedding import CropEmbedder
 from service.engine.search_pool import SearchPool
 from service.engine.shedding import Shedding
@@ -27,7 +27,8 @@ from service.refresh.gate import Evaluate, EvaluationGate
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
-from service.routes import models, publish, search, status
+from service.routes import models as model_routes
+from service.routes import publish, search, status
 from service.settings import ServiceSettings
 
 
@@ -49,7 +50,10 @@ def create_app(
         model = ServedModel(model)
     metrics = Metrics()
     searches = SearchPool()
-    embedder = CropEmbedder(model.encoder, settings, metrics, searches.expected_wait_s)
+    models = ServedModels(gallery, model)
+    embedder = CropEmbedder(
+        lambda: models.active().encoder, settings, metrics, searches.expected_wait_s
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +72,7 @@ def create_app(
     )
     app.state.context = ServiceContext(
         settings,
-        ServedModels(gallery, model),
+        models,
         embedder,
         gallery,
         searches,
@@ -77,7 +81,7 @@ def create_app(
         registry=registry,
         gate=EvaluationGate(evaluate, settings.evaluation_margin) if evaluate else None,
     )
-    routers = [routes.router for routes in (gallery_routes, search, models, publish, status)]
+    routers = [routes.router for routes in (gallery_routes, search, model_routes, publish, status)]
     for router in routers:
         app.include_router(router)
     problems.install(app)

@@ -141,6 +141,12 @@ class ServiceSettings(BaseSettings):
         le=60,
         description="seconds that a run of the encoder should take at most",
     )
+    refresh_batch_s: float = Field(
+        default=0.03,
+        gt=0,
+        le=60,
+        description="seconds that a run of the encoder for a refresh should take at most",
+    )
     max_queue: int = Field(
         default=512,
         ge=1,

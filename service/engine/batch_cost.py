@@ -20,9 +20,7 @@ class BatchCost:
     most: the line finds out. Not thread-safe.
     """
 
-    def __init__(self, target_s: float) -> None:
-        """Batches should take `target_s` at most."""
-        self._target_s = target_s
+    def __init__(self) -> None:
         self._n = self._x = self._y = self._xx = self._xy = 0.0
 
     def observe(self, crops: int, seconds: float) -> None:
@@ -36,6 +34,11 @@ class BatchCost:
         ):
             setattr(self, name, getattr(self, name) * DECAY + value)
 
+    @property
+    def known(self) -> bool:
+        """Whether any batch ran."""
+        return self._n > 0
+
     def seconds(self, crops: int) -> float:
         """Return what a batch of this size should take; 0 while nothing is known."""
         base, slope = self._line()
@@ -45,7 +48,7 @@ class BatchCost:
         """Return what each crop of many costs in batches of a size; 0 while little is known."""
         return self.seconds(size) / size if self._n > FEW else 0.0
 
-    def best_size(self, most: int) -> int:
+    def best_size(self, most: int, target_s: float) -> int:
         """Return the largest batch within the target, at least one that pays, `most` at most.
 
         Where all batches were of one size nothing is known of others: one of twice the size tells.
@@ -53,7 +56,7 @@ class BatchCost:
         base, slope = self._line()
         if slope <= 0:
             return most
-        in_time = (self._target_s - base) / slope
+        in_time = (target_s - base) / slope
         if self._spread() < ONE_SIZE:
             pays = 2 * self._x / self._n
         else:

@@ -14,12 +14,11 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from model.config import MPANetConfig
 from model.errors import ImageError, UndecodableImageError
 from model.preprocessing import ImageLimits, read_image
 from service.engine.batch_cost import BatchCost
+from service.engine.crop_encoder import CropEncoder
 from service.engine.crop_jobs import KINDS, CropJob, JobQueue, Kind
 from service.errors import (
     DeadlineExceededError,
@@ -30,44 +29,12 @@ from service.errors import (
 
 QUERIES_IN_A_ROW: Final = 7
 """How many batches of queries run while enrolments wait; then one of theirs does."""
+OTHERS_IN_A_ROW: Final = 31
+"""How many batches of requests run while crops of a refresh wait; then one of theirs does."""
 STUCK_S: Final = 30.0
 """A batch that takes this long is one of an encoder that hangs."""
 
 log = logging.getLogger(__name__)
-
-
-class Encoding(Protocol):
-    """What an encoder returns for N inputs."""
-
-    @property
-    def embedding(self) -> NDArray[np.float32]:
-        """float32 (N, D), L2-normalised."""
-
-
-class CropEncoder(Protocol):
-    """What the service needs of `model.encoder.Encoder`; tests have a tiny one."""
-
-    @property
-    def model_id(self) -> str:
-        """The content hash of the model."""
-
-    @property
-    def config(self) -> MPANetConfig:
-        """The network's configuration."""
-
-    @property
-    def provider(self) -> str:
-        """What runs the network, such as `CPUExecutionProvider`."""
-
-    @property
-    def precision(self) -> str:
-        """The precision it runs at, such as `fp32`."""
-
-    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
-        """Turn an RGB image into float32 (3, H, W)."""
-
-    def encode(self, images: NDArray[np.float32], /) -> Encoding:
-        """Embed float32 (N, 3, H, W)."""
 
 
 class EngineObserver(Protocol):
@@ -85,43 +52,49 @@ class EngineObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is in the engine: waiting crops by kind, and those in the encoder."""
+    """What is in the engine: waiting crops by kind, and those in an encoder."""
 
     queries: int
     enrolments: int
+    refreshing: int
     encoding: int
 
 
 class CropEngine:
     """Takes uploads, settles each with its embedding or its error.
 
-    When the encoder raises on a batch, its crops are tried one by one, so that only those that it
-    cannot take get EncoderFailedError. A worker that dies leaves the same answer to its crops, and
-    the next one goes on.
+    Crops of several models may be in it; a batch is of one, and one batch runs at a time: two
+    encoders at once would slow each other down. When an encoder raises on a batch, its crops are
+    tried one by one, so that only those that it cannot take get EncoderFailedError. A worker that
+    dies leaves the same answer to its crops, and the next one goes on.
     """
 
     def __init__(
         self,
-        encoder: CropEncoder,
         limits: ImageLimits,
         *,
         max_batch: int,
         max_batch_s: float,
+        refresh_batch_s: float,
         decode_threads: int,
         observer: EngineObserver | None = None,
     ) -> None:
         """Start no thread yet; the first crop does.
 
-        `seconds_per_crop` is what a crop of many costs; 0 while nothing is known.
-
-        A batch should take `max_batch_s` at most: so long a query may wait for one of enrolments.
+        `seconds_per_crop` is what a crop of many costs that somebody waits for; 0 while nothing is
+        known. A batch should take `max_batch_s` at most, one of a refresh `refresh_batch_s`: so
+        long a query may have to wait for it.
         """
-        self._encoder = encoder
         self._limits = limits
         self._max_batch = max_batch
         self._look_ahead = 2 * max_batch
         self._observer = observer
-        self._cost = BatchCost(max_batch_s)
+        self._batch_s: dict[Kind, float] = {
+            "query": max_batch_s,
+            "enroll": max_batch_s,
+            "refresh": refresh_batch_s,
+        }
+        self._costs: dict[str, BatchCost] = {}
         self._uploads, self._ready = JobQueue(), JobQueue()
         self._decoding: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self._lock = threading.Lock()
@@ -133,6 +106,7 @@ class CropEngine:
         self._busy_since: float | None = None
         self._failures = 0
         self._query_batches = 0
+        self._other_batches = 0
         self.seconds_per_crop = 0.0
         self._closed = False
 
@@ -184,7 +158,9 @@ class CropEngine:
         """Return what is in the engine."""
         with self._lock:
             waiting = {kind: self._waiting(kind) for kind in KINDS}
-            return Backlog(waiting["query"], waiting["enroll"], len(self._encoding))
+            return Backlog(
+                waiting["query"], waiting["enroll"], waiting["refresh"], len(self._encoding)
+            )
 
     def _waiting(self, kind: Kind) -> int:
         return self._uploads.count(kind) + self._decoding[kind] + self._ready.count(kind)
@@ -234,7 +210,7 @@ class CropEngine:
             self._dropped(1, "deadline")
             return _too_late()
         try:
-            job.crop = self._encoder.prepare(read_image(job.upload, self._limits))
+            job.crop = job.encoder.prepare(read_image(job.upload, self._limits))
         except ImageError as error:
             return error
         except Exception as error:  # a file that finds a hole in the decoders spoils nothing else
@@ -271,18 +247,33 @@ class CropEngine:
                 return self._encoding
 
     def _take_batch(self) -> list[CropJob]:
-        """Move jobs of one kind into `_encoding`; returns those that are too late."""
+        """Move jobs of one kind and model into `_encoding`; returns those that are too late."""
         kind = self._kind_in_turn()
         late: list[CropJob] = []
-        done_at = time.monotonic() + self._cost.seconds(1)
-        size = self._cost.best_size(self._max_batch)
+        encoder = self._ready.first(kind).encoder
+        cost = self._cost_of(encoder)
+        done_at = time.monotonic() + cost.seconds(1)
+        size = cost.best_size(self._max_batch, self._batch_s[kind])
+        if kind == "refresh" and not cost.known:
+            size = 1  # whatever it costs, a query waits for it
         while self._ready.count(kind) and len(self._encoding) < size:
+            if self._ready.first(kind).encoder is not encoder:
+                break
             job = self._ready.pop(kind)
             (self._encoding if job.deadline >= done_at else late).append(job)
         return late
 
     def _kind_in_turn(self) -> Kind:
-        """Queries go first; after so many batches of theirs a waiting enrolment has its turn."""
+        """Queries go first; after so many batches of theirs a waiting enrolment has its turn.
+
+        A refresh comes last, and after so many of both has its turn.
+        """
+        requests = self._ready.count("query") or self._ready.count("enroll")
+        if self._ready.count("refresh"):
+            if not requests or self._other_batches >= OTHERS_IN_A_ROW:
+                self._other_batches = 0
+                return "refresh"
+            self._other_batches += 1
         if not self._ready.count("enroll"):
             return "query"
         if self._ready.count("query") and self._query_batches < QUERIES_IN_A_ROW:
@@ -296,7 +287,7 @@ class CropEngine:
             self._run(batch)
         except Exception as error:  # whatever a runtime raises, its crops get an answer
             log.exception("the encoder failed on %d crops", len(batch))
-            self._failed()
+            self._failed(batch)
             if len(batch) == 1:
                 batch[0].settle(_broke_down(error))
             else:
@@ -307,22 +298,30 @@ class CropEngine:
             self._encode([job])
 
     def _run(self, batch: Sequence[CropJob]) -> None:
+        first = batch[0]
         began = time.monotonic()
-        embeddings = self._encoder.encode(np.stack([_crop_of(job) for job in batch])).embedding
+        encoded = first.encoder.encode(np.stack([_crop_of(job) for job in batch]))
         seconds = time.monotonic() - began
-        self._failures = 0
         self._busy_since = time.monotonic()
         with self._lock:
-            self._cost.observe(len(batch), seconds)
-            size = self._cost.best_size(self._max_batch)
-            self.seconds_per_crop = self._cost.per_crop_s(size)
-        for job, embedding in zip(batch, embeddings, strict=True):
-            job.embedded(embedding, began, seconds * 1000)
+            cost = self._cost_of(first.encoder)
+            cost.observe(len(batch), seconds)
+            if first.kind != "refresh":
+                self._failures = 0
+                size = cost.best_size(self._max_batch, self._batch_s[first.kind])
+                self.seconds_per_crop = cost.per_crop_s(size)
+        for place, (job, embedding) in enumerate(zip(batch, encoded.embedding, strict=True)):
+            maps = encoded.pattern_maps[place] if job.maps else None
+            job.embedded(embedding, maps, began, seconds * 1000)
         if self._observer is not None:
             self._observer.batch_encoded(len(batch), seconds)
 
-    def _failed(self) -> None:
-        self._failures += 1
+    def _cost_of(self, encoder: CropEncoder) -> BatchCost:
+        return self._costs.setdefault(encoder.model_id, BatchCost())
+
+    def _failed(self, batch: Sequence[CropJob]) -> None:
+        """Count a failure; that of a model which nobody is answered with is no ill health."""
+        self._failures += batch[0].kind != "refresh"
         if self._observer is not None:
             self._observer.encoder_failed()
 
@@ -335,7 +334,7 @@ class CropEngine:
             if any(map(self._waiting, KINDS)):
                 self._ensure_threads()
         if left:
-            self._failed()
+            self._failed(left)
         for job in left:
             job.settle(EncoderFailedError("the encoder broke down; retry"))
 

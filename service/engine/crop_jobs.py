@@ -1,6 +1,7 @@
 """A crop on its way to its embedding, and the queue of those that wait. Knows no threads.
 
-Queries go before enrolments; of one kind, who came first goes first.
+Queries go before enrolments, a refresh of the gallery comes last; of one kind, who came first goes
+first.
 """
 
 import time
@@ -13,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import ImageError
+from service.engine.crop_encoder import CropEncoder
 from service.errors import RequestError
 
-Kind: TypeAlias = Literal["query", "enroll"]
+Kind: TypeAlias = Literal["query", "enroll", "refresh"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
@@ -23,13 +25,15 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 class EmbeddedCrop:
     """The embedding of one upload, float32 (D,), and what each step took in milliseconds.
 
-    `queue_ms` is all waiting: for a thread that decodes, and for the encoder.
+    `queue_ms` is all waiting: for a thread that decodes, and for the encoder. `pattern_maps`,
+    float32 (P, h, w), are there where they were asked for.
     """
 
     embedding: NDArray[np.float32]
     decode_ms: float
     queue_ms: float
     embed_ms: float
+    pattern_maps: NDArray[np.float32] | None = None
 
 
 Outcome: TypeAlias = EmbeddedCrop | ImageError | RequestError
@@ -39,14 +43,16 @@ Outcome: TypeAlias = EmbeddedCrop | ImageError | RequestError
 class CropJob:
     """One upload that somebody waits for until `deadline`, a time of `time.monotonic`.
 
-    `on_settled` is called once with the outcome, in whichever thread has it. `withdrawn`: nobody
-    waits any more.
+    `maps`: whether the pattern maps are wanted too. `on_settled` is called once with the outcome,
+    in whichever thread has it. `withdrawn`: nobody waits any more.
     """
 
     upload: bytes
     kind: Kind
+    encoder: CropEncoder
     deadline: float
     on_settled: Callable[["CropJob", Outcome], None]
+    maps: bool = False
     submitted: float = field(default_factory=time.monotonic)
     withdrawn: bool = False
     settled: bool = False
@@ -59,14 +65,20 @@ class CropJob:
             self.settled = True
             self.on_settled(self, outcome)
 
-    def embedded(self, embedding: NDArray[np.float32], began: float, embed_ms: float) -> None:
+    def embedded(
+        self,
+        embedding: NDArray[np.float32],
+        maps: NDArray[np.float32] | None,
+        began: float,
+        embed_ms: float,
+    ) -> None:
         """Settle with an embedding; `began` is when its batch went into the encoder."""
         queue_ms = max(0.0, (began - self.submitted) * 1000 - self.decode_ms)
-        self.settle(EmbeddedCrop(embedding, self.decode_ms, queue_ms, embed_ms))
+        self.settle(EmbeddedCrop(embedding, self.decode_ms, queue_ms, embed_ms, maps))
 
 
 class JobQueue:
-    """Jobs of both kinds that wait for one stage. Not thread-safe: its owner has a lock."""
+    """Jobs of all kinds that wait for one stage. Not thread-safe: its owner has a lock."""
 
     def __init__(self) -> None:
         self._waiting: dict[Kind, deque[CropJob]] = {kind: deque() for kind in KINDS}
@@ -74,6 +86,10 @@ class JobQueue:
     def add(self, job: CropJob) -> None:
         """Put a job behind those of its kind."""
         self._waiting[job.kind].append(job)
+
+    def first(self, kind: Kind) -> CropJob:
+        """Look at the oldest job of a kind; there must be one."""
+        return self._waiting[kind][0]
 
     def pop(self, kind: Kind) -> CropJob:
         """Take the oldest job of a kind; there must be one."""

@@ -4,9 +4,11 @@ Owns how long a request may take and who is let in. Knows nothing of HTTP.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,7 +18,8 @@ from PIL import Image
 from model.errors import ImageError
 from model.preprocessing import ImageLimits
 from service.engine.admission import Admission
-from service.engine.batching import CropEncoder, CropEngine, EngineObserver
+from service.engine.batching import CropEngine, EngineObserver
+from service.engine.crop_encoder import CropEncoder
 from service.engine.crop_jobs import CropJob, Kind, Outcome
 from service.errors import DeadlineExceededError, EncoderFailedError, RequestError
 from service.settings import ServiceSettings
@@ -30,6 +33,7 @@ class EngineState:
 
     queued_queries: int
     queued_enrolments: int
+    queued_refreshing: int
     encoding: int
     in_flight_crops: int
     in_flight_bytes: int
@@ -41,23 +45,28 @@ class CropEmbedder:
 
     def __init__(
         self,
-        encoder: CropEncoder,
+        in_use: Callable[[], CropEncoder],
         settings: ServiceSettings,
         observer: EngineObserver | None = None,
         search_wait_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`search_wait_s`: how long the searches under way will take, for who is let in."""
+        """`in_use` says which encoder is probed, and embeds where none is named.
+
+        `search_wait_s`: how long the searches under way will take, for who is let in.
+        """
+        self._in_use = in_use
         self._engine = CropEngine(
-            encoder,
             ImageLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
             max_batch=settings.max_batch,
             max_batch_s=settings.max_batch_s,
+            refresh_batch_s=settings.refresh_batch_s,
             decode_threads=settings.decode_threads,
             observer=observer,
         )
         self._deadline_s: dict[Kind, float] = {
             "query": settings.query_deadline_s,
             "enroll": settings.enroll_deadline_s,
+            "refresh": math.inf,
         }
         self.admission = Admission(
             max_crops=settings.max_queue,
@@ -67,8 +76,15 @@ class CropEmbedder:
             search_wait_s=search_wait_s,
         )
 
-    def begin(self, uploads: Sequence[bytes], *, kind: Kind) -> asyncio.Future[list[Outcome]]:
-        """Embed crops; a bad one gets its error and spoils no other.
+    def begin(
+        self,
+        uploads: Sequence[bytes],
+        *,
+        kind: Kind,
+        encoder: CropEncoder | None = None,
+        maps: bool = False,
+    ) -> asyncio.Future[list[Outcome]]:
+        """Embed crops, with their pattern maps if wanted; a bad one spoils no other.
 
         The future, cancelled, takes back whatever is not being worked on yet; it may raise
         DeadlineExceededError and ShuttingDownError.
@@ -77,10 +93,27 @@ class CropEmbedder:
         """
         self.admission.check(kind, len(uploads))
         request = _CropRequest(self._engine, self._deadline_s[kind])
-        request.begin(uploads, kind)
+        request.begin(uploads, kind, encoder or self._in_use(), maps=maps)
         self.admission.enter(kind, len(uploads))
         request.future.add_done_callback(lambda _: self.admission.leave(kind, len(uploads)))
         return request.future
+
+    def begin_in_thread(
+        self, uploads: Sequence[bytes], *, encoder: CropEncoder, kind: Kind = "refresh"
+    ) -> Future[list[Outcome]]:
+        """Embed crops for a thread of our own, past all bounds and deadlines.
+
+        The future may be waited for in any thread. Raises: ShuttingDownError.
+        """
+        if not uploads:
+            nothing: Future[list[Outcome]] = Future()
+            nothing.set_result([])
+            return nothing
+        collected = _Collected()
+        jobs = [CropJob(upload, kind, encoder, math.inf, collected.settle) for upload in uploads]
+        collected.jobs = jobs
+        self._engine.submit(jobs)
+        return collected.future
 
     @property
     def healthy(self) -> bool:
@@ -90,7 +123,7 @@ class CropEmbedder:
     async def probe(self, timeout_s: float) -> None:
         """Embed a small image, past all bounds. Raises: EncoderFailedError."""
         request = _CropRequest(self._engine, timeout_s)
-        request.begin([_probe_image()], "query")
+        request.begin([_probe_image()], "query", self._in_use())
         try:
             [outcome] = await request.future
         except DeadlineExceededError:
@@ -106,6 +139,7 @@ class CropEmbedder:
         return EngineState(
             backlog.queries,
             backlog.enrolments,
+            backlog.refreshing,
             backlog.encoding,
             self.admission.crops,
             self.admission.bytes,
@@ -133,10 +167,14 @@ class _CropRequest:
         self._jobs: list[CropJob] = []
         self.future: asyncio.Future[list[Outcome]] = self._loop.create_future()
 
-    def begin(self, uploads: Sequence[bytes], kind: Kind) -> None:
+    def begin(
+        self, uploads: Sequence[bytes], kind: Kind, encoder: CropEncoder, *, maps: bool = False
+    ) -> None:
         """Submit the crops. Raises: ShuttingDownError."""
         deadline = time.monotonic() + self._deadline_s
-        self._jobs = [CropJob(upload, kind, deadline, self._settled) for upload in uploads]
+        self._jobs = [
+            CropJob(upload, kind, encoder, deadline, self._settled, maps) for upload in uploads
+        ]
         self._engine.submit(self._jobs)
         timer = self._loop.call_later(self._deadline_s, self._expire)
         self.future.add_done_callback(lambda _: timer.cancel())
@@ -173,6 +211,24 @@ class _CropRequest:
     def _withdraw_if_left(self, future: asyncio.Future[list[Outcome]]) -> None:
         if future.cancelled():
             self._engine.withdraw(self._jobs, "client_left")
+
+
+class _Collected:
+    """Outcomes of crops on their way into one future, in the order of submission."""
+
+    def __init__(self) -> None:
+        self.future: Future[list[Outcome]] = Future()
+        self.jobs: list[CropJob] = []
+        self._lock = threading.Lock()
+        self._outcomes: dict[CropJob, Outcome] = {}
+
+    def settle(self, job: CropJob, outcome: Outcome) -> None:
+        """Take an outcome in, from any thread."""
+        with self._lock:
+            self._outcomes[job] = outcome
+            complete = len(self._outcomes) == len(self.jobs)
+        if complete:
+            self.future.set_result([self._outcomes[job] for job in self.jobs])
 
 
 def _probe_image() -> bytes:

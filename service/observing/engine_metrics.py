@@ -21,6 +21,8 @@ class EngineStanding(Protocol):
     @property
     def queued_enrolments(self) -> int: ...
     @property
+    def queued_refreshing(self) -> int: ...
+    @property
     def encoding(self) -> int: ...
     @property
     def in_flight_crops(self) -> int: ...
@@ -84,7 +86,11 @@ class EngineCounts:
 
 def engine_families(engine: EngineStanding, *, healthy: bool) -> list[Family]:
     """Return what is under way now."""
-    queued = {"query": engine.queued_queries, "enroll": engine.queued_enrolments}
+    queued = {
+        "query": engine.queued_queries,
+        "enroll": engine.queued_enrolments,
+        "refresh": engine.queued_refreshing,
+    }
     per_crop_s = engine.seconds_per_crop or None  # 0: nothing is known yet
     return [
         gauge(

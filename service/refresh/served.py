@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gallery_index.person_gallery import PersonGallery
-from service.engine.batching import CropEncoder
+from service.engine.crop_encoder import CropEncoder
 
 
 @dataclass(frozen=True, slots=True)

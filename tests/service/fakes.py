@@ -16,9 +16,17 @@ CONFIG = MPANetConfig(backbone="resnet18", image_size=(32, 32), num_patterns=5)
 
 @dataclass(frozen=True)
 class TinyEncoding:
-    """Embeddings alone."""
+    """Embeddings, and as many pattern maps of 2 x 2 as the network has."""
 
     embedding: NDArray[np.float32]
+
+    @property
+    def pattern_maps(self) -> NDArray[np.float32]:
+        """Map p of crop n is p / 10 everywhere, but 1 in its first place."""
+        maps = np.arange(CONFIG.num_patterns, dtype=np.float32)[None, :, None, None] / 10
+        maps = np.tile(maps, (len(self.embedding), 1, *CONFIG.map_size))
+        maps[:, :, 0, 0] = 1
+        return maps.astype(np.float32)
 
 
 class TinyEncoder:

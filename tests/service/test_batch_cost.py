@@ -5,16 +5,16 @@ import pytest
 from service.engine.batch_cost import BatchCost
 
 
-def learned(base_s: float, crop_s: float, sizes: list[int], target_s: float = 0.1) -> BatchCost:
-    cost = BatchCost(target_s)
+def learned(base_s: float, crop_s: float, sizes: list[int]) -> BatchCost:
+    cost = BatchCost()
     for size in sizes:
         cost.observe(size, base_s + crop_s * size)
     return cost
 
 
 def test_nothing_is_known_at_first_and_nothing_held_back() -> None:
-    cost = BatchCost(0.1)
-    assert cost.best_size(32) == 32
+    cost = BatchCost()
+    assert cost.best_size(32, 0.1) == 32
     assert cost.seconds(8) == 0
 
 
@@ -33,32 +33,32 @@ def test_one_slow_batch_at_the_start_is_not_what_a_crop_costs() -> None:
 
 def test_crops_that_gain_nothing_from_company_go_in_small_batches() -> None:
     cost = learned(0.0, 0.030, [1, 2, 8, 4])
-    assert cost.best_size(32) == 3  # 0.1 s of 30 ms each
+    assert cost.best_size(32, 0.1) == 3  # 0.1 s of 30 ms each
 
 
 def test_a_costly_start_is_shared_by_a_large_batch_whatever_it_takes() -> None:
     cost = learned(0.080, 0.004, [1, 2, 4, 8])
-    assert cost.best_size(256) == 80  # 80 % of full speed: 4 x 80 ms / 4 ms, 0.4 s
-    assert cost.best_size(32) == 32
+    assert cost.best_size(256, 0.1) == 80  # 80 % of full speed: 4 x 80 ms / 4 ms, 0.4 s
+    assert cost.best_size(32, 0.1) == 32
 
 
 def test_batches_of_one_size_tell_nothing_of_others_so_a_larger_one_is_tried() -> None:
     cost = learned(0.150, 0.001, [1] * 100)
-    assert cost.best_size(32) == 2
+    assert cost.best_size(32, 0.1) == 2
     cost.observe(2, 0.152)
-    assert cost.best_size(32) == 32
+    assert cost.best_size(32, 0.1) == 32
 
 
 def test_the_old_fades_away() -> None:
     cost = learned(0.0, 0.030, [1, 2, 3, 4] * 10)
     for size in [1, 2, 3, 4] * 50:
         cost.observe(size, 0.001 * size)
-    assert cost.best_size(64) == 64
+    assert cost.best_size(64, 0.1) == 64
 
 
 def test_a_line_that_noise_turns_down_costs_nobody_anything_below_zero() -> None:
-    cost = BatchCost(0.1)
+    cost = BatchCost()
     cost.observe(1, 0.050)
     cost.observe(8, 0.010)
     assert cost.seconds(100) > 0
-    assert cost.best_size(32) == 32
+    assert cost.best_size(32, 0.1) == 32

@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.errors import UndecodableImageError
+from model.errors import UndecodableImageError, UnsupportedImageError
 from model.preprocessing import ImageLimits, PreprocessingConfig, read_image, to_input
-from service.engine.batching import CropEncoder, CropEngine
+from service.engine.batching import CropEngine
+from service.engine.crop_encoder import CropEncoder
 from service.engine.crop_jobs import KINDS, CropJob, EmbeddedCrop, Kind, Outcome
 from service.engine.embedding import CropEmbedder
 from service.errors import (
@@ -61,17 +62,25 @@ class Observed:
         self.dropped[reason] = self.dropped.get(reason, 0) + crops
 
 
+class EngineOf(CropEngine):
+    """An engine, and the encoder that crops are for unless another one is named."""
+
+    def __init__(self, encoder: CropEncoder, max_batch: int, observer: Observed | None) -> None:
+        super().__init__(
+            ImageLimits(),
+            max_batch=max_batch,
+            max_batch_s=LONG_S,
+            refresh_batch_s=LONG_S,
+            decode_threads=1,
+            observer=observer,
+        )
+        self.encoder = encoder
+
+
 def engine_over(
     encoder: CropEncoder, *, max_batch: int = 4, observer: Observed | None = None
-) -> CropEngine:
-    return CropEngine(
-        encoder,
-        ImageLimits(),
-        max_batch=max_batch,
-        max_batch_s=LONG_S,
-        decode_threads=1,
-        observer=observer,
-    )
+) -> EngineOf:
+    return EngineOf(encoder, max_batch, observer)
 
 
 class Sent:
@@ -79,15 +88,20 @@ class Sent:
 
     def __init__(
         self,
-        engine: CropEngine,
+        engine: EngineOf,
         uploads: Sequence[bytes],
         kind: Kind = "query",
         deadline_s: float = LONG_S,
+        encoder: CropEncoder | None = None,
+        maps: bool = False,
     ) -> None:
         self.futures: list[Future[Outcome]] = [Future() for _ in uploads]
         self.settled: list[CropJob] = []
         deadline = time.monotonic() + deadline_s
-        self.jobs = [CropJob(upload, kind, deadline, self._settle) for upload in uploads]
+        encoder = encoder or engine.encoder
+        self.jobs = [
+            CropJob(upload, kind, encoder, deadline, self._settle, maps) for upload in uploads
+        ]
         engine.submit(self.jobs)
 
     def _settle(self, job: CropJob, outcome: Outcome) -> None:
@@ -99,7 +113,7 @@ class Sent:
         return [future.result(timeout=0) for future in self.futures]
 
 
-def ready(engine: CropEngine, crops: int) -> None:
+def ready(engine: EngineOf, crops: int) -> None:
     """Wait until so many crops are decoded and wait for the encoder."""
     give_up = time.monotonic() + LONG_S
     while sum(map(engine._ready.count, KINDS)) < crops:
@@ -125,7 +139,7 @@ def observed() -> Observed:
 
 
 @pytest.fixture
-def engine(held: HeldEncoder, observed: Observed) -> Iterator[CropEngine]:
+def engine(held: HeldEncoder, observed: Observed) -> Iterator[EngineOf]:
     engine = engine_over(held, observer=observed)
     yield engine
     for _ in range(100):
@@ -134,7 +148,7 @@ def engine(held: HeldEncoder, observed: Observed) -> Iterator[CropEngine]:
 
 
 def test_a_crop_that_finds_the_encoder_idle_goes_alone(
-    engine: CropEngine, held: HeldEncoder, observed: Observed
+    engine: EngineOf, held: HeldEncoder, observed: Observed
 ) -> None:
     for seed in range(3):
         held.let.release()
@@ -143,7 +157,7 @@ def test_a_crop_that_finds_the_encoder_idle_goes_alone(
 
 
 def test_what_comes_while_the_encoder_works_makes_the_next_batches(
-    engine: CropEngine, held: HeldEncoder
+    engine: EngineOf, held: HeldEncoder
 ) -> None:
     first = Sent(engine, [crop(0)])
     assert held.begun.acquire(timeout=LONG_S)
@@ -158,7 +172,7 @@ def test_what_comes_while_the_encoder_works_makes_the_next_batches(
     assert held.batch_sizes == [1, 4, 2]
 
 
-def test_each_crop_gets_its_own_embedding(engine: CropEngine, held: HeldEncoder) -> None:
+def test_each_crop_gets_its_own_embedding(engine: EngineOf, held: HeldEncoder) -> None:
     sent = Sent(engine, [crop(seed) for seed in range(6)])
     for _ in range(6):
         held.let.release()
@@ -170,7 +184,7 @@ def test_each_crop_gets_its_own_embedding(engine: CropEngine, held: HeldEncoder)
 
 
 def test_a_withdrawn_crop_is_never_encoded(
-    engine: CropEngine, held: HeldEncoder, observed: Observed
+    engine: EngineOf, held: HeldEncoder, observed: Observed
 ) -> None:
     first = Sent(engine, [crop(0)])
     assert held.begun.acquire(timeout=LONG_S)
@@ -186,9 +200,7 @@ def test_a_withdrawn_crop_is_never_encoded(
     assert observed.dropped == {"client_left": 1}
 
 
-def test_queries_that_come_later_go_before_enrolments(
-    engine: CropEngine, held: HeldEncoder
-) -> None:
+def test_queries_that_come_later_go_before_enrolments(engine: EngineOf, held: HeldEncoder) -> None:
     first = Sent(engine, [crop(0)])
     assert held.begun.acquire(timeout=LONG_S)
     bulk = Sent(engine, [crop(seed) for seed in range(1, 5)], "enroll")
@@ -206,7 +218,7 @@ def test_queries_that_come_later_go_before_enrolments(
 
 
 def test_enrolments_have_their_turn_among_queries_without_end(
-    engine: CropEngine, held: HeldEncoder
+    engine: EngineOf, held: HeldEncoder
 ) -> None:
     first = Sent(engine, [crop(0)])
     assert held.begun.acquire(timeout=LONG_S)
@@ -226,7 +238,7 @@ def test_enrolments_have_their_turn_among_queries_without_end(
 
 
 def test_a_crop_whose_deadline_has_passed_is_not_encoded(
-    engine: CropEngine, held: HeldEncoder, observed: Observed
+    engine: EngineOf, held: HeldEncoder, observed: Observed
 ) -> None:
     first = Sent(engine, [crop(0)])
     assert held.begun.acquire(timeout=LONG_S)
@@ -337,7 +349,7 @@ def test_closing_finishes_what_waits_and_takes_no_more() -> None:
 
 
 def test_a_stop_can_refuse_what_waits(
-    engine: CropEngine, held: HeldEncoder, observed: Observed
+    engine: EngineOf, held: HeldEncoder, observed: Observed
 ) -> None:
     first = Sent(engine, [crop(0)])
     assert held.begun.acquire(timeout=LONG_S)
@@ -350,7 +362,7 @@ def test_a_stop_can_refuse_what_waits(
     assert observed.dropped == {"shutdown": 2}
 
 
-def test_no_more_is_decoded_ahead_than_two_batches(engine: CropEngine, held: HeldEncoder) -> None:
+def test_no_more_is_decoded_ahead_than_two_batches(engine: EngineOf, held: HeldEncoder) -> None:
     Sent(engine, [crop(seed) for seed in range(30)])
     assert held.begun.acquire(timeout=LONG_S)
     ready(engine, 8)
@@ -362,7 +374,7 @@ def test_a_bad_image_fails_alone(settings: ServiceSettings) -> None:
     async def embed() -> list[Outcome]:
         return await embedder.begin([crop(1), b"\x89PNG\r\n\x1a\n", crop(2)], kind="enroll")
 
-    embedder = CropEmbedder(TinyEncoder(), settings)
+    embedder = CropEmbedder(TinyEncoder, settings)
     first, second, third = asyncio.run(embed())
     embedder.close()
     assert isinstance(first, EmbeddedCrop)
@@ -383,7 +395,7 @@ def test_more_crops_than_may_wait_are_refused_at_once(
         assert len(await full) == 32
         assert len(await embedder.begin([crop(99)], kind="query")) == 1  # there is room again
 
-    embedder = CropEmbedder(held, settings)
+    embedder = CropEmbedder(lambda: held, settings)
     asyncio.run(embed())
     embedder.close()
 
@@ -405,7 +417,135 @@ def test_a_cancelled_request_takes_its_crops_back(
         held.let.release()
         await embedder.begin([crop(4)], kind="query")
 
-    embedder = CropEmbedder(held, settings)
+    embedder = CropEmbedder(lambda: held, settings)
     asyncio.run(embed())
     embedder.close()
     assert held.batch_sizes == [1, 1]
+
+
+def test_a_refresh_waits_for_every_request(engine: EngineOf, held: HeldEncoder) -> None:
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    refresh = Sent(engine, [crop(1), crop(2)], "refresh")
+    ready(engine, 2)
+    enrolment, query = Sent(engine, [crop(3)], "enroll"), Sent(engine, [crop(4)])
+    ready(engine, 4)
+    assert engine.backlog().refreshing == 2
+    for _ in range(3):
+        held.let.release()
+    for sent in (first, query, enrolment):
+        sent.outcomes()
+    assert refresh.settled == []
+    held.let.release()
+    refresh.outcomes()
+
+
+def test_a_refresh_has_its_turn_among_requests_without_end(
+    engine: EngineOf, held: HeldEncoder
+) -> None:
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    refresh = Sent(engine, [crop(1)], "refresh")
+    queries = Sent(engine, [crop(seed) for seed in range(200)])
+    for _ in range(1 + 31):  # the first crop and 31 batches of queries; then its own is begun
+        ready(engine, 9)
+        held.let.release()
+        assert held.begun.acquire(timeout=LONG_S)
+    held.let.release()
+    refresh.outcomes()
+    assert held.batch_sizes == [1, *[4] * 31, 1]
+    for _ in range(60):
+        held.let.release()
+    queries.outcomes()
+    first.outcomes()
+
+
+def test_a_batch_is_of_one_model(engine: EngineOf, held: HeldEncoder) -> None:
+    class Candidate(TinyEncoder):
+        model_id = "candidate"
+
+        def encode(self, batch: NDArray[np.float32]) -> TinyEncoding:
+            return TinyEncoding(-super().encode(batch).embedding)
+
+    candidate = Candidate()
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    ours = Sent(engine, [crop(1)])
+    theirs = Sent(engine, [crop(1), crop(2)], encoder=candidate)
+    again = Sent(engine, [crop(2)])
+    ready(engine, 4)
+    for _ in range(3):
+        held.let.release()
+    first.outcomes()
+    [one], [two], others = ours.outcomes(), again.outcomes(), theirs.outcomes()
+    for mine, other in zip((one, two), others, strict=True):
+        assert isinstance(mine, EmbeddedCrop)
+        assert isinstance(other, EmbeddedCrop)
+        assert np.array_equal(mine.embedding, -other.embedding)
+    assert held.batch_sizes == [1, 1, 1]
+    assert candidate.batch_sizes == [2]
+
+
+def test_the_first_batch_of_a_refresh_is_small_for_its_cost_is_not_known(
+    held: HeldEncoder,
+) -> None:
+    engine = engine_over(held)
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+
+    class Candidate(TinyEncoder):
+        model_id = "candidate"
+
+    candidate = Candidate()
+    refresh = Sent(engine, [crop(seed) for seed in range(6)], "refresh", encoder=candidate)
+    ready(engine, 6)
+    held.let.release()
+    first.outcomes()
+    refresh.outcomes()
+    engine.close()
+    assert candidate.batch_sizes[0] == 1
+    assert sum(candidate.batch_sizes) == 6
+
+
+def test_a_candidate_that_fails_leaves_the_service_healthy(observed: Observed) -> None:
+    engine = engine_over(TinyEncoder(), observer=observed)
+    broken = Choosy(prepared(1))
+    [failed] = Sent(engine, [crop(1)], "refresh", encoder=broken).outcomes()
+    assert isinstance(failed, EncoderFailedError)
+    assert engine.healthy
+    assert observed.failures == 1
+    engine.close()
+
+
+def test_pattern_maps_come_where_they_are_asked_for(engine: EngineOf, held: HeldEncoder) -> None:
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    plain, mapped = Sent(engine, [crop(1)]), Sent(engine, [crop(2)], maps=True)
+    ready(engine, 2)
+    for _ in range(2):
+        held.let.release()
+    for sent in (first, plain):
+        [outcome] = sent.outcomes()
+        assert isinstance(outcome, EmbeddedCrop)
+        assert outcome.pattern_maps is None
+    [outcome] = mapped.outcomes()
+    assert isinstance(outcome, EmbeddedCrop)
+    assert outcome.pattern_maps is not None
+    assert outcome.pattern_maps.shape == (CONFIG.num_patterns, *CONFIG.map_size)
+    assert np.allclose(outcome.pattern_maps[:, 1, 1], [0, 0.1, 0.2, 0.3, 0.4])
+
+
+def test_a_thread_of_our_own_gets_outcomes_in_its_order(settings: ServiceSettings) -> None:
+    encoder = TinyEncoder()
+    embedder = CropEmbedder(lambda: encoder, settings)
+    uploads = [crop(1), b"no image", crop(2)]
+    one, bad, two = embedder.begin_in_thread(uploads, encoder=encoder).result(LONG_S)
+    assert isinstance(bad, UnsupportedImageError)
+    for outcome, seed in ((one, 1), (two, 2)):
+        flat = prepared(seed).ravel()
+        assert isinstance(outcome, EmbeddedCrop)
+        assert np.allclose(outcome.embedding, flat / np.linalg.norm(flat), atol=1e-6)
+    assert embedder.begin_in_thread([], encoder=encoder).result(0) == []
+    embedder.close()
+    with pytest.raises(ShuttingDownError):
+        embedder.begin_in_thread(uploads, encoder=encoder)
