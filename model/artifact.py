@@ -186,8 +186,7 @@ def write_artifact(
     try:
         temporary.mkdir(parents=True)
         write_durably(temporary / ONNX_NAME, lambda file: file.write(onnx))
-        text = manifest.model_dump_json(indent=2) + "\n"
-        write_durably(temporary / MANIFEST_NAME, lambda file: file.write(text.encode()))
+        _write_manifest(temporary / MANIFEST_NAME, manifest)
         temporary.rename(directory)
         sync_directory(directory.parent)
     except OSError as error:
@@ -195,6 +194,41 @@ def write_artifact(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return ModelArtifact(directory, manifest)
+
+
+def with_metrics(directory: Path, metrics: ModelFigures) -> ModelArtifact:
+    """Put a model's figures into its manifest, in one step; its id stays.
+
+    Raises:
+        ArtifactError: the directory does not match its manifest.
+        ExportError: the figures are another model's.
+        OSError: the manifest cannot be written; it is as it was.
+    """
+    artifact = ModelArtifact.load(directory)
+    figures = _figures_of(artifact.model_id, metrics)
+    return _replaced(artifact, artifact.manifest.model_copy(update={"metrics": figures}))
+
+
+def with_calibration(directory: Path, calibration: Mapping[str, Any] | None) -> ModelArtifact:
+    """Put another calibration into a model's manifest, in one step; its id stays.
+
+    Raises:
+        ArtifactError: the directory does not match its manifest.
+        OSError: the manifest cannot be written; it is as it was.
+    """
+    artifact = ModelArtifact.load(directory)
+    made = None if calibration is None else dict(calibration)
+    return _replaced(artifact, artifact.manifest.model_copy(update={"calibration": made}))
+
+
+def _replaced(artifact: ModelArtifact, manifest: Manifest) -> ModelArtifact:
+    _write_manifest(artifact.directory / MANIFEST_NAME, manifest)
+    return ModelArtifact(artifact.directory, manifest)
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    text = manifest.model_dump_json(indent=2) + "\n"
+    write_durably(path, lambda file: file.write(text.encode()))
 
 
 def _figures_of(model_id: str, metrics: ModelFigures) -> dict[str, dict[str, float]]:

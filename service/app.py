@@ -23,6 +23,7 @@ from service.engine.search_pool import SearchPool
 from service.engine.shedding import Shedding
 from service.observing.metrics import Metrics
 from service.observing.route_templates import RouteTemplates
+from service.refresh.gate import Evaluate, EvaluationGate
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
@@ -38,11 +39,12 @@ def create_app(
     *,
     audit: AuditLog | None = None,
     registry: ModelRegistry | None = None,
+    evaluate: Evaluate | None = None,
 ) -> FastAPI:
     """Build the application around a model, or its encoder alone, and a gallery.
 
     The caller opens and closes them, and `audit`; without that nothing is recorded. Without a
-    `registry` there is no other model.
+    `registry` there is no other model, without `evaluate` none is measured before it is activated.
     """
     if not isinstance(model, ServedModel):
         model = ServedModel(model)
@@ -77,6 +79,7 @@ def create_app(
         metrics,
         audit=audit,
         registry=registry,
+        gate=EvaluationGate(evaluate, settings.evaluation_margin) if evaluate else None,
     )
     routers = [routes.router for routes in (gallery_routes, search, model_routes, publish, status)]
     for router in routers:

@@ -159,6 +159,28 @@ class Models(TypedDict):
     models: list[Model]
 
 
+class Job(TypedDict):
+    """Long work of the service; `problem` says why it failed."""
+
+    job_id: str
+    kind: str
+    status: Literal["running", "done", "failed", "cancelled"]
+    phase: str | None
+    model_id: str
+    from_model_id: str | None
+    total: int
+    done: int
+    left_out: int
+    erased: int
+    crops_per_s: float | None
+    seconds_left: float | None
+    started_at: str
+    finished_at: str | None
+    asked_by: str
+    problem: Problem | None
+    evaluation: dict[str, Any] | None
+
+
 class Health(TypedDict):
     """The process answers."""
 

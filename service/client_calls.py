@@ -22,6 +22,7 @@ from service.client_answers import (
     Entry,
     EntryChanges,
     Health,
+    Job,
     Modality,
     Model,
     Models,
@@ -261,9 +262,26 @@ def publish_model(directory: Path) -> Call[Model]:
     return Call("POST", "/models", _json, files=files, timeout_s=PUBLISH_TIMEOUT_S)
 
 
-def activate(model_id: str) -> Call[Model]:
-    """Make a model the active one. Returns it."""
-    return Call("POST", f"/models/{_quoted(model_id)}/activate", _json)
+def activate(
+    model_id: str,
+    *,
+    override: Sequence[str] = (),
+    entries_without_crop: Literal["erase", "leave_out"] | None = None,
+    reclaim_kept: bool = False,
+) -> Call[Model | Job]:
+    """Make a model the active one. Returns the job that does it, or the model if it is active.
+
+    `override`: checks that it need not pass. `entries_without_crop`: what becomes of entries that
+    cannot be embedded anew. `reclaim_kept`: give up what a rollback would go back to.
+    """
+    given: dict[str, object] = {
+        "override": list(override),
+        "entries_without_crop": entries_without_crop,
+        "reclaim_kept": reclaim_kept,
+    }
+    body = {name: value for name, value in given.items() if value}
+    content = {"json": body} if body else {}
+    return Call("POST", f"/models/{_quoted(model_id)}/activate", _json, content)
 
 
 def rollback() -> Call[Model]:
@@ -271,7 +289,7 @@ def rollback() -> Call[Model]:
     return Call("POST", "/models/rollback", _json, repeatable=False)
 
 
-def job(job_id: str) -> Call[dict[str, Any]]:
+def job(job_id: str) -> Call[Job]:
     """Return how far a job is."""
     return Call("GET", f"/jobs/{_quoted(job_id)}", _json)
 

@@ -14,6 +14,8 @@ RequestError
 ├── SlowRequestError            the request did not arrive in time
 ├── ModelNotFoundError          no model of this id
 ├── InvalidArtifactError        a model that may not be served; says why
+├── EvaluationGateError         a model is worse than the active one; has the figures of both
+├── EvaluationFailedError       the evaluation set cannot be used
 ├── NoEarlierModelError         nothing to roll back to
 ├── JobNotFoundError            no job of this id
 ├── RetryLaterError             not now; says after how many seconds to come back
@@ -27,8 +29,8 @@ RequestError
 └── ClientLeftError             the client closed the connection; nobody reads the answer
 """
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 MAX_FIELD_ERRORS = 20
 """How many wrong fields are named: an answer is not many times as long as its request."""
@@ -89,6 +91,19 @@ class ModelNotFoundError(RequestError):
 
 class InvalidArtifactError(RequestError):
     """A model directory that may not be served; the message says what is wrong with it."""
+
+
+class EvaluationGateError(RequestError):
+    """A model is worse than the active one by more than it may be."""
+
+    def __init__(self, message: str, evaluation: Mapping[str, Any]) -> None:
+        """`evaluation`: the figures of both, as JSON has them."""
+        super().__init__(message)
+        self.evaluation = evaluation
+
+
+class EvaluationFailedError(RequestError):
+    """The evaluation set cannot be used; the message names what of it."""
 
 
 class NoEarlierModelError(RequestError):

@@ -60,6 +60,10 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     service.IdempotencyKeyReusedError: Kind(
         409, "idempotency_key_reused", "The idempotency key was used for something else"
     ),
+    service.EvaluationGateError: Kind(409, "evaluation_gate", "Worse than the active model"),
+    service.EvaluationFailedError: Kind(
+        409, "evaluation_failed", "The evaluation set cannot be used"
+    ),
     service.NoEarlierModelError: Kind(409, "no_earlier_model", "No earlier model"),
     service.BodyTooLargeError: TOO_MANY_BYTES,
     model.UnsupportedImageError: Kind(415, "unsupported_image", "Not an image that is read here"),
@@ -109,6 +113,8 @@ def problem(error: Exception, request_id: str) -> dict[str, Any]:
         body["errors"] = error.errors
     if isinstance(error, service.NotReadyError):
         body["reasons"] = error.reasons
+    if isinstance(error, service.EvaluationGateError):
+        body["evaluation"] = error.evaluation
     return body
 
 

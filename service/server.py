@@ -33,6 +33,7 @@ from service.engine.shedding import Doorkeeper
 from service.errors import AuditUnavailableError
 from service.memory import give_memory_back, spare_collector
 from service.observing import logging_format
+from service.refresh.gate import Evaluate
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel
 from service.refresh.verification import Trials
@@ -54,10 +55,16 @@ class StartError(Exception):
     """The service cannot start; the message is one line for the operator."""
 
 
-def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = None) -> None:
+def run(
+    settings: ServiceSettings,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    evaluate: Evaluate | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way and close the gallery.
 
-    `on_ready` gets the service's address once it listens, in a thread of its own.
+    `on_ready` gets the service's address once it listens, in a thread of its own. `evaluate`
+    measures models before they are activated.
 
     Raises: StartError if the model, the gallery or the port cannot be used.
     """
@@ -77,7 +84,9 @@ def run(settings: ServiceSettings, *, on_ready: Callable[[str], None] | None = N
         manifest = encoder.artifact.manifest
         model = ServedModel(encoder, manifest.metrics, manifest.calibration)
         _listen(listener)
-        app = create_app(settings, model, gallery, audit=audit, registry=registry)
+        app = create_app(
+            settings, model, gallery, audit=audit, registry=registry, evaluate=evaluate
+        )
         context: ServiceContext = app.state.context
         config = uvicorn.Config(
             app,

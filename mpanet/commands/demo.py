@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
         )
         print(f"serving on {address} (Ctrl-C stops)", flush=True)
 
+    evaluate = serve.evaluation_set_of(settings)
     with reported(StartError):
-        run_service(settings, on_ready=enroll_and_announce)
+        run_service(settings, on_ready=enroll_and_announce, evaluate=evaluate)
     return 0
 
 

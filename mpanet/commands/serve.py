@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mpanet.errors import reported
 
 if TYPE_CHECKING:
+    from mpanet.evaluation_gate import EvaluationSet
     from service.settings import ServiceSettings
 
 DEMO_MODEL = "demo"
@@ -110,6 +111,23 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     from service.server import StartError, run
 
+    evaluate = evaluation_set_of(settings)
     with reported(StartError):
-        run(settings, on_ready=lambda address: print(f"serving on {address}", flush=True))
+        run(
+            settings,
+            on_ready=lambda address: print(f"serving on {address}", flush=True),
+            evaluate=evaluate,
+        )
     return 0
+
+
+def evaluation_set_of(settings: "ServiceSettings") -> "EvaluationSet | None":
+    """Read what new models are measured on, if the settings name anything.
+
+    Raises: CommandError: it cannot be read.
+    """
+    if settings.evaluation_set is None:
+        return None
+    from mpanet.evaluation_gate import evaluation_set
+
+    return evaluation_set(settings.evaluation_set)

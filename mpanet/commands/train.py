@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from mpanet.errors import CommandError, reported
 from mpanet.options import add_dataset
+from mpanet.publishing import connection, publish_run
+from mpanet.refreshing import add_activation_options
 
 if TYPE_CHECKING:
     from training.run import RunResult
@@ -32,6 +34,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=_seed, default=0, help="of weights, batches and augmentation"
     )
+    group = parser.add_argument_group(
+        "publishing", "make the trained model the active one of a running service"
+    )
+    group.add_argument("--publish", metavar="URL", help="the service")
+    group.add_argument(
+        "--key", metavar="KEY", help="its API key, with the role admin (MPANET_API_KEY)"
+    )
+    add_activation_options(group)
 
 
 def _seed(text: str) -> int:
@@ -52,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from training.errors import TrainingError
     from training.recipe import load_recipe, recipe_name
 
+    _check_publishing(args)
     with reported(TrainingError):
         config = load_recipe(args.recipe)
         if args.init is not None:
@@ -74,8 +85,20 @@ def run(args: argparse.Namespace) -> int:
                 return 130  # one of several processes speaks for the run
             raise CommandError(f"interrupted; {_left_in(args.out)}", exit_code=130) from None
     if result.rank == 0:
-        _report(result)
+        _report(result, published=args.publish is not None)
+        if args.publish is not None:
+            publish_run(args, result.best or result.last)
     return 0
+
+
+def _check_publishing(args: argparse.Namespace) -> None:
+    """Refuse what a publication at the end would fail of, and options that mean nothing."""
+    if args.publish is not None:
+        connection(args).close()
+    elif args.key or args.override or args.entries_without_crop or args.reclaim_kept:
+        raise CommandError(
+            "--key, --override, --entries-without-crop and --reclaim-kept go with --publish"
+        )
 
 
 def _left_in(out: Path) -> str:
@@ -89,7 +112,7 @@ def _left_in(out: Path) -> str:
     return f"{out} holds {kept}, --resume goes on from there"
 
 
-def _report(result: "RunResult") -> None:
+def _report(result: "RunResult", *, published: bool) -> None:
     if result.val_rank1 is not None:
         print(
             f"held-out identities after the last epoch: rank-1 {result.val_rank1:.1f} %,"
@@ -97,4 +120,5 @@ def _report(result: "RunResult") -> None:
         )
     weights = result.best or result.last
     print(f"trained in {result.minutes:.1f} minutes; weights: {weights}")
-    print(f"next: mpanet export --weights {weights} --out MODEL_DIR", file=sys.stderr)
+    if not published:
+        print(f"next: mpanet export --weights {weights} --out MODEL_DIR", file=sys.stderr)

@@ -53,6 +53,9 @@ class Problem(BaseModel):
     request_id: str
     errors: list[FieldErrorBody] | None = Field(default=None, description="With `invalid_fields`.")
     reasons: list[str] | None = Field(default=None, description="With `not_ready`.")
+    evaluation: dict[str, Any] | None = Field(
+        default=None, description="With `evaluation_gate`: figures of both models, in percent."
+    )
 
 
 class BatchItem(BaseModel):

@@ -32,6 +32,7 @@ from service.errors import (
     InvalidFieldsError,
     UnsupportedContentError,
 )
+from service.observing.readiness import MIN_FREE_BYTES
 from service.observing.stages import stages_of, timed
 
 PIECE_BYTES: Final = 2**20
@@ -97,9 +98,12 @@ def _opened(file: FilePart) -> BinaryIO:
 
 
 def _refuse_full(size: int, directory: Path) -> None:
+    """Leave what the rest of the service needs to go on."""
     free = shutil.disk_usage(directory).free
-    if size > free:
-        raise StorageFullError(f"no room for {size:,} bytes: {free:,} are free")
+    if size + MIN_FREE_BYTES > free:
+        raise StorageFullError(
+            f"no room for {size:,} bytes: {free:,} are free, {MIN_FREE_BYTES:,} are to stay so"
+        )
 
 
 def _check_parts(parts: Sequence[Part], files: Sequence[FilePart]) -> None:

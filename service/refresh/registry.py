@@ -12,12 +12,12 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from gallery_index.files.durable_files import (
@@ -26,7 +26,8 @@ from gallery_index.files.durable_files import (
     sync_directory,
     write_synced,
 )
-from model.artifact import MANIFEST_NAME, ONNX_NAME, ModelArtifact
+from model.artifact import MANIFEST_NAME, ONNX_NAME, ModelArtifact, with_calibration
+from model.errors import ArtifactError
 from service.errors import InvalidArtifactError, ModelNotFoundError, QueueFullError
 from service.refresh.verification import (
     RECORD_NAME,
@@ -162,6 +163,21 @@ class ModelRegistry:
             with suppress(ModelNotFoundError):  # published meanwhile by another
                 return self.get(artifact.model_id), False
             return self._settle(artifact, by), True
+
+    def recalibrate(self, model_id: str, calibration: Mapping[str, Any] | None) -> RegisteredModel:
+        """Write another calibration into a model's manifest; its id stays.
+
+        Raises: ModelNotFoundError, InvalidArtifactError: it has rotted, StorageFullError,
+        GalleryError.
+        """
+        with self._lock:
+            place = self.get(model_id).artifact.directory
+            try:
+                with storage_errors(place / MANIFEST_NAME):
+                    with_calibration(place, calibration)
+            except ArtifactError as error:
+                raise InvalidArtifactError(str(error)) from None
+            return self.get(model_id)
 
     def stop(self) -> None:
         """End what is being verified: the service is to stop within its time."""

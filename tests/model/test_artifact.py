@@ -13,6 +13,8 @@ from model.artifact import (
     ModelFigures,
     ModelSource,
     model_id_of,
+    with_calibration,
+    with_metrics,
     write_artifact,
 )
 from model.config import MPANetConfig
@@ -118,6 +120,34 @@ def test_model_id_follows_the_content_and_nothing_else(tmp_path: Path) -> None:
     assert written(tmp_path / "c", onnx=ONNX + b".").model_id != first
     smaller = CONFIG.model_copy(update={"image_size": (256, 128)})
     assert written(tmp_path / "d", config=smaller).model_id != first
+
+
+def test_a_manifest_takes_a_calibration_and_figures_and_nothing_else_changes(
+    tmp_path: Path,
+) -> None:
+    before = written(tmp_path / "model")
+    manifest = tmp_path / "model" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    with_calibration(before.directory, {"visible-visible": {"persons": 3}})
+    with_metrics(before.directory, ModelFigures(before.model_id, {"regdb": {"mAP": 50.0}}))
+    assert json.loads(manifest.read_text()) == content | {
+        "calibration": {"visible-visible": {"persons": 3}},
+        "metrics": {"regdb": {"mAP": 50.0}},
+    }
+    loaded = ModelArtifact.load(before.directory)
+    assert loaded.model_id == before.model_id
+    assert with_calibration(before.directory, None).manifest.calibration is None
+    assert sorted(path.name for path in before.directory.iterdir()) == [
+        "manifest.json",
+        "model.onnx",
+    ]
+
+
+def test_figures_of_another_model_do_not_get_into_a_manifest(tmp_path: Path) -> None:
+    before = written(tmp_path / "model")
+    with pytest.raises(ExportError, match="got those of model 0"):
+        with_metrics(before.directory, ModelFigures("0" * 64, {}))
+    assert ModelArtifact.load(before.directory) == before
 
 
 def test_an_existing_directory_is_never_written_over(tmp_path: Path) -> None:

@@ -211,3 +211,12 @@ def _host_and_port(url: str) -> tuple[str, int]:
     parsed = httpx.URL(url)
     assert parsed.port is not None
     return parsed.host, parsed.port
+
+
+def test_an_evaluation_set_that_is_not_there_is_found_out_at_the_start(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--model", str(model), "--data", str(tmp_path / "data"), "--port", "0"]
+    assert main(["serve", *where, "--evaluation-set", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: no such dataset folder" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()

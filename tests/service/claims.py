@@ -13,7 +13,11 @@ def problem_of(response: httpx.Response, status: int, code: str) -> dict[str, An
     assert response.headers["Content-Type"] == "application/problem+json"
     problem = response.json()
     assert isinstance(problem, dict)
-    extra = {"invalid_fields": {"errors"}, "not_ready": {"reasons"}}.get(code, set())
+    extra = {
+        "invalid_fields": {"errors"},
+        "not_ready": {"reasons"},
+        "evaluation_gate": {"evaluation"},
+    }.get(code, set())
     assert set(problem) - PROBLEM_FIELDS <= extra
     assert problem.keys() >= PROBLEM_FIELDS
     assert (problem["status"], problem["code"]) == (status, code)

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -292,9 +293,9 @@ def test_a_full_disk(
 def test_a_body_for_which_there_is_no_room_is_not_read(
     published: Published, made: ModelArtifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**26))
     problem = problem_of(published.send(made.directory), 507, "storage_full")
-    assert "10 are free" in problem["detail"]
+    assert "67,108,864 are free, 67,108,864 are to stay so" in problem["detail"]
     published.check_untouched()
 
 
@@ -414,6 +415,35 @@ def test_a_large_model_takes_no_memory(tmp_path: Path) -> None:
         problem_of(answer, 422, "invalid_artifact")
         assert peak_bytes(running_service.process.pid) - at_first < 32 * MIB
         assert not any((tmp_path / "data" / "models").glob(".incoming-*"))
+
+
+def test_a_service_killed_while_it_verifies_starts_with_nothing_half(tmp_path: Path) -> None:
+    model = write_tiny_artifact(tmp_path / "model")
+    slow = write_model(tmp_path / "slow", before=endless)
+    models = tmp_path / "data" / "models"
+    with (
+        ThreadPoolExecutor(1) as pool,
+        service(model.directory, tmp_path / "data", env=environment()) as killed,
+    ):
+        answer = pool.submit(
+            httpx.post, f"{killed.url}/models", files=files_of(slow.directory), timeout=60
+        )
+        while not any(models.glob(".incoming-*/model.onnx")):
+            threading.Event().wait(0.01)
+        killed.stop(signal.SIGKILL)
+        with pytest.raises(httpx.TransportError):
+            answer.result()
+    assert any(models.glob(".incoming-*"))
+    with service(model.directory, tmp_path / "data", env=environment()) as again:
+        listed = httpx.get(f"{again.url}/models").json()
+        assert [each["model_id"] for each in listed["models"]] == [model.model_id]
+        assert not any(models.glob(".incoming-*"))
+        published = httpx.post(f"{again.url}/models", files=files_of(_other(tmp_path)), timeout=60)
+        assert published.status_code == 201
+
+
+def _other(place: Path) -> Path:
+    return write_model(place / "other", little=0.02).directory
 
 
 def peak_bytes(pid: int) -> int:

@@ -205,6 +205,32 @@ def test_a_model_taken_in_is_not_run(
     assert trials.tried == []
 
 
+def test_another_calibration_leaves_the_model_what_it_is(
+    registry: ModelRegistry, models: Path, made: ModelArtifact
+) -> None:
+    before = registry.publish(made.directory, by="ann")
+    after = registry.recalibrate(made.model_id, {"visible-visible": {"genuine": 3}})
+    assert after.artifact.manifest.calibration == {"visible-visible": {"genuine": 3}}
+    assert registry.list() == [after]
+    assert (after.model_id, after.published_by) == (before.model_id, "ann")
+    assert ModelRegistry(models, Untried()).list() == [after]
+    assert registry.recalibrate(made.model_id, None) == before
+
+
+def test_a_calibration_that_finds_no_room_changes_nothing(
+    registry: ModelRegistry, made: ModelArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = registry.publish(made.directory, by="ann")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("model.durable_files.os.fsync", full)
+    with pytest.raises(StorageFullError, match="No space left"):
+        registry.recalibrate(made.model_id, {})
+    assert registry.list() == [before]
+
+
 def test_a_refused_model_leaves_nothing(models: Path, tmp_path: Path) -> None:
     registry = ModelRegistry(models, Trials(provider="cpu", timeout_s=60))
     bad = write_model(tmp_path / "bad", before=ends_the_process)
