@@ -30,6 +30,7 @@ from service.refresh.refresher import Refresher
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
+from service.routes import jobs as job_routes
 from service.routes import models as model_routes
 from service.routes import publish, search, status
 from service.settings import ServiceSettings
@@ -102,7 +103,8 @@ def create_app(
         registry=registry,
         refresher=refresher,
     )
-    routers = [routes.router for routes in (gallery_routes, search, model_routes, publish, status)]
+    every_room = (gallery_routes, search, model_routes, publish, job_routes, status)
+    routers = [routes.router for routes in every_room]
     for router in routers:
         app.include_router(router)
     problems.install(app)
