@@ -25,7 +25,7 @@ from service.observing.metrics import Metrics
 from service.observing.route_templates import RouteTemplates
 from service.refresh.gate import Evaluate, EvaluationGate
 from service.refresh.registry import ModelRegistry
-from service.refresh.served import ServedModel, ServedModels
+from service.refresh.served import OpenModel, ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
 from service.routes import models as model_routes
 from service.routes import publish, search, status
@@ -39,12 +39,14 @@ def create_app(
     *,
     audit: AuditLog | None = None,
     registry: ModelRegistry | None = None,
+    open_model: OpenModel | None = None,
     evaluate: Evaluate | None = None,
 ) -> FastAPI:
     """Build the application around a model, or its encoder alone, and a gallery.
 
     The caller opens and closes them, and `audit`; without that nothing is recorded. Without a
-    `registry` there is no other model, without `evaluate` none is measured before it is activated.
+    `registry` there is no other model, and `open_model` opens those that it has; without `evaluate`
+    none is measured before it is activated.
     """
     if not isinstance(model, ServedModel):
         model = ServedModel(model)
@@ -79,6 +81,7 @@ def create_app(
         metrics,
         audit=audit,
         registry=registry,
+        open_model=open_model,
         gate=EvaluationGate(evaluate, settings.evaluation_margin) if evaluate else None,
     )
     routers = [routes.router for routes in (gallery_routes, search, model_routes, publish, status)]

@@ -21,7 +21,7 @@ from service.observing.metrics import Metrics
 from service.observing.single_flight import SingleFlight
 from service.refresh.gate import EvaluationGate
 from service.refresh.registry import ModelRegistry
-from service.refresh.served import ServedModels
+from service.refresh.served import OpenModel, ServedModels
 from service.settings import ServiceSettings
 
 P = ParamSpec("P")
@@ -47,6 +47,7 @@ class ServiceContext:
     stats_reads: SingleFlight[GalleryStats] = field(default_factory=SingleFlight)
     audit: AuditLog | None = None
     registry: ModelRegistry | None = None
+    open_model: OpenModel | None = None
     gate: EvaluationGate | None = None
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
