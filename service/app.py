@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
+from gallery_index.gallery import Gallery
 from gallery_index.person_gallery import PersonGallery
 from service import problems
 from service.access.auth import KeyRing
@@ -24,6 +25,8 @@ from service.engine.shedding import Shedding
 from service.observing.metrics import Metrics
 from service.observing.route_templates import RouteTemplates
 from service.refresh.gate import Evaluate, EvaluationGate
+from service.refresh.jobs import JOBS, JobStore
+from service.refresh.refresher import Refresher
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import OpenModel, ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
@@ -45,8 +48,8 @@ def create_app(
     """Build the application around a model, or its encoder alone, and a gallery.
 
     The caller opens and closes them, and `audit`; without that nothing is recorded. Without a
-    `registry` there is no other model, and `open_model` opens those that it has; without `evaluate`
-    none is measured before it is activated.
+    `registry` and `open_model`, which opens a model of it, there is no other model; without
+    `evaluate` none is measured before it is activated.
     """
     if not isinstance(model, ServedModel):
         model = ServedModel(model)
@@ -57,9 +60,25 @@ def create_app(
         lambda: models.active().encoder, settings, metrics, searches.expected_wait_s
     )
 
+    gate = EvaluationGate(evaluate, settings.evaluation_margin) if evaluate else None
+    refresher = None
+    if registry is not None and open_model is not None and isinstance(gallery, Gallery):
+        refresher = Refresher(
+            gallery,
+            models,
+            embedder,
+            JobStore(settings.data / JOBS),
+            open_model=open_model,
+            gate=gate,
+        )
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if refresher is not None:
+            refresher.start()
         yield
+        if refresher is not None:
+            await asyncio.to_thread(refresher.stop, settings.shutdown_s)
         await asyncio.to_thread(embedder.close, settings.shutdown_s)
         searches.close()
 
@@ -81,8 +100,7 @@ def create_app(
         metrics,
         audit=audit,
         registry=registry,
-        open_model=open_model,
-        gate=EvaluationGate(evaluate, settings.evaluation_margin) if evaluate else None,
+        refresher=refresher,
     )
     routers = [routes.router for routes in (gallery_routes, search, model_routes, publish, status)]
     for router in routers:

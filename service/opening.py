@@ -6,7 +6,6 @@ operator.
 
 import logging
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from gallery_index.errors import GalleryError, GalleryMismatchError
@@ -25,7 +24,7 @@ from service.errors import (
     ModelNotFoundError,
     RequestError,
 )
-from service.refresh.registry import ModelRegistry
+from service.refresh.registry import ModelRegistry, RegisteredModel
 from service.refresh.served import OpenModel, ServedModel
 from service.refresh.verification import Trials
 from service.settings import ServiceSettings
@@ -38,6 +37,14 @@ log = logging.getLogger(__name__)
 
 class StartError(Exception):
     """The service cannot start; the message is one line for the operator."""
+
+
+def read_named(settings: ServiceSettings) -> ModelArtifact:
+    """Read the model that `--model` names, before anything is made. Raises: StartError."""
+    try:
+        return ModelArtifact.load(settings.model)
+    except ModelError as error:
+        raise StartError(str(error)) from error
 
 
 def open_registry(settings: ServiceSettings) -> ModelRegistry:
@@ -54,64 +61,79 @@ def open_registry(settings: ServiceSettings) -> ModelRegistry:
 
 
 def model_opener(settings: ServiceSettings, registry: ModelRegistry) -> OpenModel:
-    """Return what opens a model of the registry by its id; whoever opens it releases it.
+    """Return what opens a model of the registry by its id, tried first; it takes seconds.
 
-    It raises ModelNotFoundError and InvalidArtifactError, and does not try the model first.
+    It raises ModelNotFoundError, InvalidArtifactError and ShuttingDownError.
     """
+    return lambda model_id: _opened(registry.checked(model_id), settings)
 
-    def open_model(model_id: str) -> ServedModel:
-        artifact = registry.get(model_id).artifact
-        try:
-            encoder = Encoder.open(artifact, provider=settings.provider, threads=settings.threads)
-        except ModelError as error:
-            raise InvalidArtifactError(str(error)) from error
-        manifest = artifact.manifest
-        return ServedModel(encoder, manifest.metrics, manifest.calibration, encoder.close)
 
-    return open_model
+def _opened(model: RegisteredModel, settings: ServiceSettings) -> ServedModel:
+    """Open a model. Raises: InvalidArtifactError."""
+    try:
+        encoder = Encoder.open(model.artifact, provider=settings.provider, threads=settings.threads)
+    except ModelError as error:
+        raise InvalidArtifactError(str(error)) from error
+    manifest = model.artifact.manifest
+    return ServedModel(encoder, manifest.metrics, manifest.calibration, encoder.close)
 
 
 def open_served(
-    settings: ServiceSettings, registry: ModelRegistry, open_model: OpenModel
+    settings: ServiceSettings, registry: ModelRegistry, named: ModelArtifact
 ) -> ServedModel:
-    """Take `--model` into the registry and open the model that answers.
+    """Take the model that is named into the registry and open the one that answers.
 
     That is the gallery's, where a refresh has changed it. Raises: StartError.
     """
     try:
-        named = _taken_in(settings.model, registry)
-    except (ModelError, RequestError, GalleryError) as error:
+        known = _taken_in(named, registry)
+        return _opened(_answering(settings, registry, known), settings)
+    except (RequestError, GalleryError) as error:
         raise StartError(str(error)) from error
-    model_id = _model_that_answers(settings, registry, named)
+
+
+def open_other(
+    settings: ServiceSettings, gallery: PersonGallery, open_model: OpenModel
+) -> ServedModel | None:
+    """Open the model of the generation beside, where enrolments need it from the first one on.
+
+    That is where crops are not kept; else the refresher opens it in its own time.
+    """
+    other = gallery.other() if isinstance(gallery, Gallery) else None
+    if settings.store_crops or other is None:
+        return None
     try:
-        return open_model(model_id)
+        return open_model(other.model_id)
     except RequestError as error:
-        raise StartError(str(error)) from error
+        log.error("the model of the other generation cannot be opened: %s", error)
+        return None
 
 
-def _taken_in(directory: Path, registry: ModelRegistry) -> str:
-    """Return the id of the model of a directory, which the registry has now.
+def _taken_in(named: ModelArtifact, registry: ModelRegistry) -> RegisteredModel:
+    """Return a model as the registry has it now.
 
     It takes over a calibration where it has none: one of its own may be of the gallery.
     """
-    given = ModelArtifact.load(directory).manifest
-    known = registry.take_in(directory, by=AT_START).artifact.manifest
-    if known.calibration is None and given.calibration is not None:
-        registry.recalibrate(given.model_id, given.calibration)
-    return given.model_id
+    given = named.manifest.calibration
+    known = registry.take_in(named.directory, by=AT_START)
+    if known.artifact.manifest.calibration is None and given is not None:
+        return registry.recalibrate(named.model_id, given)
+    return known
 
 
-def _model_that_answers(settings: ServiceSettings, registry: ModelRegistry, named: str) -> str:
-    """Return which model to open, by the gallery. Raises: StartError."""
+def _answering(
+    settings: ServiceSettings, registry: ModelRegistry, named: RegisteredModel
+) -> RegisteredModel:
+    """Return which model the gallery needs. Raises: StartError."""
     searched = _searched_with(settings)
-    if searched is None or searched == named:
+    if searched is None or searched == named.model_id:
         return named
     with suppress(ModelNotFoundError):
-        registry.get(searched)
-        log.info("model %s answers, that of the gallery; --model is %s", searched, named)
-        return searched
+        found = registry.get(searched)
+        log.info("model %s answers, the gallery's; --model is %s", searched, named.model_id)
+        return found
     raise StartError(
-        f"the gallery in {settings.data} is of model {searched}, --model is {named}:"
+        f"the gallery in {settings.data} is of model {searched}, --model is {named.model_id}:"
         f" expected the gallery's there or in {settings.models_directory}, or another --data"
     )
 

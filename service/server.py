@@ -31,8 +31,10 @@ from service.opening import (
     model_opener,
     open_audit,
     open_gallery,
+    open_other,
     open_registry,
     open_served,
+    read_named,
 )
 from service.refresh.gate import Evaluate
 from service.settings import ServiceSettings
@@ -70,14 +72,16 @@ def run(
     with ExitStack() as stack:
         watchdog = stack.enter_context(_Watchdog(settings.shutdown_s + CLOSING_S))
         listener = stack.enter_context(closing(_bind(settings)))
+        named = read_named(settings)
         registry = open_registry(settings)
-        open_model = model_opener(settings, registry)
-        model = open_served(settings, registry, open_model)
+        model = open_served(settings, registry, named)
         encoders = stack.enter_context(ExitStack())
         encoders.callback(model.close)
         closed_last = stack.enter_context(ExitStack())
         gallery = stack.enter_context(closing(open_gallery(settings, model.encoder)))
         audit = closed_last.enter_context(closing(open_audit(settings)))
+        open_model = model_opener(settings, registry)
+        other = open_other(settings, gallery, open_model)
         _listen(listener)
         app = create_app(
             settings,
@@ -89,6 +93,8 @@ def run(
             evaluate=evaluate,
         )
         context: ServiceContext = app.state.context
+        if other is not None:
+            context.models.add(other)
         encoders.callback(context.models.close)
         config = uvicorn.Config(
             app,

@@ -11,7 +11,15 @@ import pytest
 from gallery_index.gallery import Gallery
 from model.artifact import ONNX_NAME, ModelArtifact, with_calibration
 from service.errors import InvalidArtifactError, ModelNotFoundError
-from service.opening import StartError, model_opener, open_gallery, open_registry, open_served
+from service.opening import (
+    StartError,
+    model_opener,
+    open_gallery,
+    open_other,
+    open_registry,
+    open_served,
+    read_named,
+)
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel
 from service.settings import ServiceSettings
@@ -46,7 +54,7 @@ def registry(settings: ServiceSettings) -> ModelRegistry:
 
 def answering(settings: ServiceSettings, registry: ModelRegistry) -> ServedModel:
     """Return the model that answers, closed already: its encoder is not for use here."""
-    model = open_served(settings, registry, model_opener(settings, registry))
+    model = open_served(settings, registry, read_named(settings))
     model.close()
     return model
 
@@ -180,3 +188,21 @@ def test_a_model_that_cannot_be_opened_is_refused(
     shutil.copytree(wrong.directory, settings.data / "models" / "by-hand")
     with pytest.raises(InvalidArtifactError, match="embedding"):
         open_model(wrong.model_id)
+
+
+def test_the_model_of_a_kept_generation_is_open_from_the_start_where_crops_are_not_kept(
+    settings: ServiceSettings, registry: ModelRegistry, named: ModelArtifact, other: ModelArtifact
+) -> None:
+    registry.take_in(named.directory, by="ann")
+    registry.take_in(other.directory, by="ann")
+    switched(settings, named, other)
+    open_model = model_opener(settings, registry)
+    without_crops = settings.model_copy(update={"store_crops": False})
+    with closing(open_gallery(settings, answering(settings, registry).encoder)) as gallery:
+        assert open_other(settings, gallery, open_model) is None
+        kept = open_other(without_crops, gallery, open_model)
+        assert kept is not None
+        assert kept.model_id == named.model_id
+        kept.close()
+        shutil.rmtree(settings.data / "models" / named.model_id)
+        assert open_other(without_crops, gallery, open_model) is None
