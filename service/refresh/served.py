@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from gallery_index.errors import ModelChangedError
 from gallery_index.person_gallery import PersonGallery
@@ -14,6 +14,10 @@ ATTEMPTS: Final = 3
 """How often a request begins with the model that answers: a switch takes a moment, and is rare."""
 
 
+def _nothing() -> None:
+    """Close an encoder that needs no closing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """One open model and what its manifest says beside its network."""
@@ -21,11 +25,17 @@ class ServedModel:
     encoder: CropEncoder
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
+    close: Callable[[], None] = _nothing
+    """Lets go of the encoder; may be called twice."""
 
     @property
     def model_id(self) -> str:
         """Content hash of the model."""
         return self.encoder.model_id
+
+
+OpenModel: TypeAlias = Callable[[str], ServedModel]
+"""Opens a model by its id. Raises: ModelNotFoundError, InvalidArtifactError."""
 
 
 class ServedModels:
@@ -78,3 +88,8 @@ class ServedModels:
     def recalibrate(self, model_id: str, calibration: Mapping[str, Any] | None) -> None:
         """Answer with another calibration from now on."""
         self._open[model_id] = replace(self._open[model_id], calibration=calibration)
+
+    def close(self) -> None:
+        """Let go of all encoders."""
+        for model in self._open.values():
+            model.close()
