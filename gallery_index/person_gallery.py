@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.candidates import StoredVectors
 from gallery_index.errors import GalleryError
 from gallery_index.records import (
     Added,
@@ -88,6 +89,9 @@ class PersonGallery(Protocol):
         model_id: str | None = None,
     ) -> builtins.list[Match]:
         """Return the best of what `search` found, in the order of k-reciprocal re-ranking."""
+
+    def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
+        """Read the vectors of rows by a model. Raises: ModelChangedError if it has none of it."""
 
     def verify(self) -> VerificationReport:
         """Read everything and report whatever disagrees."""

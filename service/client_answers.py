@@ -105,6 +105,8 @@ class Match(TypedDict):
     similarity: float
     probability: float | None
     crop_url: str | None
+    patterns: NotRequired[list["PatternPart"] | None]
+    patterns_url: NotRequired[str | None]
 
 
 class QueryAnswer(TypedDict):

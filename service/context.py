@@ -18,6 +18,7 @@ from service.audit.log import AuditLog
 from service.engine.embedding import CropEmbedder
 from service.engine.search_pool import SearchPool
 from service.errors import ClientLeftError
+from service.explaining.kept_queries import KeptQueries
 from service.observing.metrics import Metrics
 from service.observing.single_flight import SingleFlight
 from service.refresh.refresher import Refresher
@@ -67,6 +68,7 @@ class ServiceContext:
     audit: AuditLog | None = None
     registry: ModelRegistry | None = None
     refresher: Refresher | None = None
+    explained: KeptQueries = field(default_factory=lambda: KeptQueries(600))
     watchers: Watchers = field(default_factory=Watchers)
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)

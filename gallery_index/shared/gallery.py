@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from gallery_index import query_reranking, validation
 from gallery_index.backup.parts import KeptEntry
-from gallery_index.candidates import Ask
+from gallery_index.candidates import Ask, StoredVectors
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryNotFoundError,
     GalleryCorruptError,
     GalleryError,
+    ModelChangedError,
     PersonNotFoundError,
     StoreUnavailableError,
 )
@@ -285,6 +286,12 @@ class SharedGallery:
         self._upkeep.once()
         if self._retention_days is not None:
             self._upkeep.expire(self._retention_days)
+
+    def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
+        """Read the vectors of rows; see `Gallery.vectors`."""
+        if model_id != self.model_id:
+            raise ModelChangedError(model_id, self.model_id)
+        return self._index.vectors(rows)
 
     def verify(self) -> VerificationReport:
         """Read everything and report whatever disagrees; others go on writing meanwhile."""

@@ -115,6 +115,24 @@ class MatchBody(BaseModel):
     )
     probability: float | None = Field(description="Null while the model is uncalibrated.")
     crop_url: str | None = Field(description="Null where the crop was not kept.")
+    patterns: list["PatternPart"] | None = Field(
+        default=None,
+        description=(
+            "With `explain`: parts that sum to the similarity. Null for a projected model, and for"
+            " an entry whose vector is damaged."
+        ),
+    )
+    patterns_url: str | None = Field(
+        default=None,
+        description="With `explain`: a picture of it, for a short time. Null without a crop.",
+    )
+
+
+class PatternPart(BaseModel):
+    """What one block of the embeddings adds to their similarity."""
+
+    pattern: str = Field(description="`pattern_1` to `pattern_P`, then `global`.")
+    similarity: float
 
 
 class QueryBody(BaseModel):
@@ -136,13 +154,6 @@ class EmbedBody(BaseModel):
     model_id: str
     embedding: list[float]
     dimension: int
-
-
-class PatternPart(BaseModel):
-    """What one block of the embeddings adds to their similarity."""
-
-    pattern: str = Field(description="`pattern_1` to `pattern_P`, then `global`.")
-    similarity: float
 
 
 class CompareBody(BaseModel):
@@ -274,3 +285,11 @@ def match_body(rank: int, match: Match) -> MatchBody:
             "crop_url": crop_url(entry),
         }
     )
+
+
+def explanation(
+    query_id: str, entry: GalleryEntry, parts: list[PatternPart] | None
+) -> dict[str, Any]:
+    """Return what a match says of its similarity, where that was asked for."""
+    url = f"/queries/{query_id}/patterns.png?entry_id={quote(entry.entry_id, safe='')}"
+    return {"patterns": parts, "patterns_url": url if entry.has_crop else None}

@@ -86,6 +86,14 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
         ("Server-Timing",),
     ),
     ("POST", "/embed"): CallDoc("embed", "Embed a crop", _ASKED, ("Server-Timing",)),
+    ("GET", "/queries/{query_id}/patterns.png"): CallDoc(
+        "draw_patterns",
+        "See what made a match",
+        _READ
+        | _ENCODED
+        | {"query_not_found", "entry_not_found", "crop_not_kept", "gallery_damaged"}
+        | {"invalid_fields", "queue_full", "shutting_down", "model_changing"},
+    ),
     ("POST", "/compare"): CallDoc("compare", "Compare two crops", _ASKED, ("Server-Timing",)),
     ("GET", "/models"): CallDoc("list_models", "List the models", _KEYED),
     ("GET", "/models/{model_id}"): CallDoc(

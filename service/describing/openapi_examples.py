@@ -241,6 +241,9 @@ _DETAILS: Final[Mapping[str, str]] = {
     "rate_limited": "the key may make 10 requests a second",
     "entry_not_found": f"no entry '{ENTRY_ID}' in the gallery",
     "person_not_found": "no entry of person '0007' in the gallery",
+    "query_not_found": (
+        f"no query '{REQUEST_ID}' of this key that was asked with `explain` in the last 600 s"
+    ),
     "model_not_found": f"no model 'other'; the service has '{MODEL_ID}'",
     "job_not_found": "no job '17'",
     "entry_conflict": f"entry '{ENTRY_ID}' is there with another crop",

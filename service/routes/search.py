@@ -3,20 +3,24 @@
 import functools
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
-from model.config import MPANetConfig
+from gallery_index.person_gallery import PersonGallery
+from service.access.caller import Caller
 from service.auditing import AuditedRoute, trail_of
 from service.bodies.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
 from service.bodies.schemas import (
     CompareBody,
     EmbedBody,
+    MatchBody,
     PatternPart,
     QueryBody,
     Timings,
+    explanation,
     json_answer,
     match_body,
 )
@@ -25,12 +29,48 @@ from service.context import Context, ServiceContext, unless_client_leaves
 from service.describing.openapi import form_body
 from service.engine.crop_jobs import EmbeddedCrop
 from service.errors import NotAvailableYetError
+from service.explaining.kept_queries import KeptQuery
+from service.explaining.parts import parts_of, pattern_parts
 from service.ids import new_id
 from service.observing.stages import of_crops, stages_of
 from service.refresh.served import ServedModel
 from service.searching import Found, find
 
 router = APIRouter(tags=["search"], route_class=AuditedRoute)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """What a query was answered with: by which model, from which crops, with which parts."""
+
+    served: ServedModel
+    crops: list[EmbeddedCrop]
+    direction: NDArray[np.float32]
+    found: Found
+    parts: list[list[PatternPart] | None] | None
+
+    def matches(self, explained_as: str | None) -> list[MatchBody]:
+        """Return the matches as clients see them; explained under the id of a kept query."""
+        bodies = [match_body(rank, match) for rank, match in enumerate(self.found.matches, start=1)]
+        if explained_as is None or self.parts is None:
+            return bodies
+        return [
+            body.model_copy(update=explanation(explained_as, match.entry, parts))
+            for body, match, parts in zip(bodies, self.found.matches, self.parts, strict=True)
+        ]
+
+    def kept(self, query_id: str, request: Request, uploads: Sequence[Upload]) -> KeptQuery:
+        """Return what of a query is needed to look into it."""
+        caller = request.state.caller
+        assert isinstance(caller, Caller)
+        return KeptQuery(
+            query_id,
+            caller.key_id,
+            self.served,
+            [upload.content() for upload in uploads],
+            self.direction,
+            {match.entry.entry_id: match.entry.row for match in self.found.matches},
+        )
 
 
 @router.post(
@@ -48,27 +88,33 @@ async def query(request: Request, context: Context) -> Response:
     _refuse_unavailable(fields)
     deadline = time.monotonic() + settings.query_deadline_s
 
-    async def answer(served: ServedModel) -> tuple[ServedModel, list[EmbeddedCrop], Found]:
+    async def answer(served: ServedModel) -> Answered:
         crops = await _embed(request, context, uploads, served)
         direction = _mean_direction([crop.embedding for crop in crops])
-        search = functools.partial(find, context.gallery, direction, fields, served.model_id)
-        return served, crops, await context.searches.run(search, deadline)
+        search = functools.partial(_found, context.gallery, direction, fields, served)
+        found, parts = await context.searches.run(search, deadline)
+        return Answered(served, crops, direction, found, parts)
 
-    served, crops, found = await context.models.with_active(answer)
+    answered = await context.models.with_active(answer)
+    found = answered.found
     trail_of(request).found(found.matches)
-    timings = _timings(crops, found)
+    timings = _timings(answered.crops, found)
     stages_of(request)["search"] = timings.search
     if fields.rerank:
         stages_of(request)["rerank"] = timings.rerank
     context.metrics.count_query()
+    query_id = new_id()
+    if fields.explain:
+        context.explained.keep(answered.kept(query_id, request, uploads))
     return json_answer(
         QueryBody(
-            query_id=new_id(),
-            model_id=served.model_id,
+            query_id=query_id,
+            model_id=answered.served.model_id,
             gallery_size=found.gallery_size,
             timings_ms=timings,
-            matches=[match_body(rank, match) for rank, match in enumerate(found.matches, start=1)],
-        )
+            matches=answered.matches(query_id if fields.explain else None),
+        ),
+        exclude_unset=True,
     )
 
 
@@ -115,7 +161,7 @@ async def compare(request: Request, context: Context) -> CompareBody:
         model_id=served.model_id,
         similarity=float(products.sum()),
         probability=None,
-        patterns=_parts(products, served.encoder.config),
+        patterns=pattern_parts(products, served.encoder.config),
     )
 
 
@@ -135,6 +181,20 @@ async def _embed(
     return crops
 
 
+def _found(
+    gallery: PersonGallery,
+    direction: NDArray[np.float32],
+    fields: QueryFields,
+    served: ServedModel,
+) -> tuple[Found, list[list[PatternPart] | None] | None]:
+    """Search, and take the similarities apart if that is asked for."""
+    found = find(gallery, direction, fields, served.model_id)
+    if not fields.explain:
+        return found, None
+    config = served.encoder.config
+    return found, parts_of(gallery, found.matches, direction, served.model_id, config)
+
+
 def _mean_direction(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Return the L2-normalised mean of embeddings (D,) of one person."""
     if len(embeddings) == 1:
@@ -144,21 +204,7 @@ def _mean_direction(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.flo
     return direction
 
 
-def _parts(products: NDArray[np.float64], config: MPANetConfig) -> list[PatternPart] | None:
-    """Sum products (D,) by block of the embedding; a projection has mixed the blocks: None."""
-    if config.projected_dim is not None:
-        return None
-    parts = products.reshape(config.num_patterns + 1, -1).sum(axis=1)  # (P + 1, C) -> (P + 1)
-    names = [f"pattern_{number}" for number in range(1, config.num_patterns + 1)] + ["global"]
-    return [
-        PatternPart(pattern=name, similarity=float(part))
-        for name, part in zip(names, parts, strict=True)
-    ]
-
-
 def _refuse_unavailable(fields: QueryFields) -> None:
-    if fields.explain:
-        raise NotAvailableYetError("explain: this version answers only without it")
     if fields.max_false_accept_rate is not None:
         raise NotAvailableYetError("max_false_accept_rate: the model is not calibrated yet")
 

@@ -218,7 +218,7 @@ def test_a_tracklet_that_fills_the_candidates_hides_no_other_person(http: httpx.
     assert len(query(http, 1, rerank="true", group_by="person", top_k="1")["matches"]) == 1
 
 
-@pytest.mark.parametrize("fields", [{"explain": "true"}, {"max_false_accept_rate": "0.01"}])
+@pytest.mark.parametrize("fields", [{"max_false_accept_rate": "0.01"}])
 def test_what_is_not_built_yet_says_so(shared_http: httpx.Client, fields: dict[str, str]) -> None:
     response = shared_http.post(
         "/query", files={"file": crop(1)}, data={"modality": "visible", **fields}
