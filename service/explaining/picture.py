@@ -79,6 +79,9 @@ def draw(
             # The whole crop's part comes last in an embedding, and first here.
             part = parts[-1] if column == 0 else parts[column - 1]
             _write_part(pen, (left, MARGIN + head + 2 * rows), width, part.similarity, parts)
+    if columns > 1:
+        legend = "red: where a pattern looks, relative to its strongest place in either crop"
+        pen.text((MARGIN, canvas.height - MARGIN - SMALL), legend, FAINT, _font(SMALL))
     return _png(canvas)
 
 
