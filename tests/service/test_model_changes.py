@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import numpy as np
@@ -155,11 +156,21 @@ def test_crops_switched_off_are_kept_nowhere_and_embedded_by_both_models(
     assert not [path for path in stored if crop(1) in path.read_bytes()]
 
 
+@pytest.mark.parametrize("moment", ["embedding", "adding"])
 def test_a_crop_that_is_not_kept_is_in_a_generation_that_begins_while_it_is_enrolled(
-    settings: ServiceSettings, gallery: Gallery
+    settings: ServiceSettings, gallery: Gallery, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     changing = Changing(settings.model_copy(update={"store_crops": False}), gallery)
-    changing.first.when_embedded = lambda: gallery.begin_refresh("candidate", DIM)
+    add = gallery.add
+
+    def begin_and_add(*args: Any, **kwargs: Any) -> Any:
+        gallery.begin_refresh("candidate", DIM)
+        return add(*args, **kwargs)
+
+    if moment == "adding":
+        monkeypatch.setattr(gallery, "add", begin_and_add)
+    else:
+        changing.first.when_embedded = lambda: gallery.begin_refresh("candidate", DIM)
     with serving(changing) as http:
         entry = http.post("/gallery", files={"file": crop(1)}, data=VISIBLE).json()
         changing.switch()
