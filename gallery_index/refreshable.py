@@ -42,8 +42,12 @@ class RefreshableGallery(PersonGallery, Protocol):
         Those without a crop, and those left out, are not among them. Raises: RefreshStateError.
         """
 
-    def fill(self, vectors: Mapping[int, NDArray[np.float32]]) -> int:
+    def fill(
+        self, vectors: Mapping[int, NDArray[np.float32]], *, model_id: str | None = None
+    ) -> int:
         """Give the other generation vectors (D,) by row; returns how many rows were still alive.
+
+        `model_id` says which model they are of, None that this is sure.
 
         Raises: RefreshStateError, InvalidEntryError, StorageFullError.
         """

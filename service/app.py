@@ -64,9 +64,10 @@ def create_app(
 
     gate = EvaluationGate(evaluate, settings.evaluation_margin) if evaluate else None
     refresher = None
-    if registry is not None and open_model is not None and isinstance(gallery, Gallery):
+    generations = gallery if isinstance(gallery, Gallery) else None
+    if registry is not None and open_model is not None and generations is not None:
         refresher = Refresher(
-            gallery,
+            generations,
             models,
             embedder,
             JobStore(settings.data / JOBS),
@@ -104,6 +105,7 @@ def create_app(
         registry=registry,
         refresher=refresher,
         explained=KeptQueries(settings.explain_kept_s),
+        generations=generations,
     )
     every_room = (gallery_routes, search, queries, model_routes, publish, job_routes, status)
     routers = [routes.router for routes in every_room]

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import GalleryStats
+from gallery_index.refreshable import RefreshableGallery
 from service.audit.log import AuditLog
 from service.engine.embedding import CropEmbedder
 from service.engine.search_pool import SearchPool
@@ -69,6 +70,7 @@ class ServiceContext:
     registry: ModelRegistry | None = None
     refresher: Refresher | None = None
     explained: KeptQueries = field(default_factory=lambda: KeptQueries(600))
+    generations: RefreshableGallery | None = None
     watchers: Watchers = field(default_factory=Watchers)
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)

@@ -139,9 +139,12 @@ class Refresh:
         other.advance(table)
         return [entry for entry in empty if entry.has_crop]
 
-    def fill(self, vectors: Mapping[int, NDArray[np.float32]]) -> int:
+    def fill(self, vectors: Mapping[int, NDArray[np.float32]], model_id: str | None = None) -> int:
         """Give the other generation vectors (D,) by row; returns how many rows were alive."""
         with self._using, self._writing():
+            found = self._required().vectors.identity.model_id
+            if model_id not in (None, found):
+                raise RefreshStateError(f"the other generation is of {found}, not {model_id}")
             return self._fill(vectors)
 
     def _fill(self, vectors: Mapping[int, NDArray[np.float32]]) -> int:

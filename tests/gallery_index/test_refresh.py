@@ -188,6 +188,17 @@ def test_an_enrolment_that_waits_while_the_model_changes_is_refused(sqlite_place
     assert "e9" not in ids(gallery.list(ANY).entries)
 
 
+def test_vectors_of_another_model_fill_no_generation(place: Place) -> None:
+    gallery = filled(place)
+    gallery.begin_refresh(OTHER_MODEL, OTHER_DIM)
+    given = {0: vector_by(OTHER_MODEL, 0)}
+    with pytest.raises(RefreshStateError, match=f"of {OTHER_MODEL}, not model-c"):
+        gallery.fill(given, model_id="model-c")
+    assert other(gallery).missing == 6
+    assert gallery.fill(given, model_id=OTHER_MODEL) == 1
+    assert other(gallery).missing == 5
+
+
 def test_one_other_generation_at_a_time(place: Place) -> None:
     gallery = filled(place)
     with pytest.raises(RefreshStateError, match="no other generation"):
