@@ -89,6 +89,14 @@ class PersonGallery(Protocol):
     ) -> builtins.list[Match]:
         """Return the best of what `search` found, in the order of k-reciprocal re-ranking."""
 
+    def count(self, filter: EntryFilter = _ANY) -> int:
+        """Return how many entries a search with this filter compares."""
+
+    def random_matches(
+        self, query: NDArray[np.float32], n: int, *, model_id: str | None = None
+    ) -> builtins.list[Match]:
+        """Return up to `n` entries drawn at random, with their similarity to a query (D,)."""
+
     def verify(self) -> VerificationReport:
         """Read everything and report whatever disagrees."""
 
