@@ -21,7 +21,7 @@ class Entry(TypedDict):
     model_id: str
     crop_sha256: str
     enrolled_at: str
-    crop_url: str
+    crop_url: str | None
 
 
 class EntryChanges(TypedDict, total=False):
@@ -102,7 +102,7 @@ class Match(TypedDict):
     captured_at: str | None
     similarity: float
     probability: float | None
-    crop_url: str
+    crop_url: str | None
 
 
 class QueryAnswer(TypedDict):

@@ -1,7 +1,8 @@
 """Enrolling crops: replays answered without work, the others embedded, all added at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fastapi import Request
 
@@ -16,6 +17,7 @@ from service.context import ServiceContext, in_thread, unless_client_leaves, wri
 from service.engine.crop_jobs import EmbeddedCrop
 from service.errors import RequestError
 from service.observing.stages import of_crops, stages_of, timed
+from service.refresh.served import ServedModel
 
 Outcome = Added | RequestError | ImageError | GalleryError
 
@@ -51,7 +53,9 @@ async def enrol(
         outcomes.update(await in_thread(_known, context.gallery, named))
     new = {index: item for index, item in named.items() if index not in outcomes}
     if new:
-        outcomes.update(await _added(request, context, new))
+        outcomes.update(
+            await context.models.with_active(lambda served: _added(request, context, new, served))
+        )
     for index, item in named.items():
         if item is not items[index] and isinstance(outcomes[index], EntryConflictError):
             assert key is not None
@@ -85,24 +89,53 @@ def _known(gallery: PersonGallery, items: Mapping[int, Enrolment]) -> dict[int, 
 
 
 async def _added(
-    request: Request, context: ServiceContext, items: Mapping[int, Enrolment]
+    request: Request,
+    context: ServiceContext,
+    items: Mapping[int, Enrolment],
+    served: ServedModel,
 ) -> dict[int, Outcome]:
-    """Embed crops and add them to the gallery."""
+    """Embed crops with a model and add them to the gallery. Raises: ModelChangedError."""
     crops = [item.crop for item in items.values()]
-    embedded = await unless_client_leaves(request, context.embedder.begin(crops, kind="enroll"))
+    begun = context.embedder.begin(crops, kind="enroll", encoder=served.encoder)
+    embedded = await unless_client_leaves(request, begun)
+    others = await _embedded_by_other(request, context, crops)
     outcomes: dict[int, Outcome] = {}
     entries: dict[int, NewEntry] = {}
-    for (index, item), result in zip(items.items(), embedded, strict=True):
-        if isinstance(result, EmbeddedCrop):
-            entries[index] = _new_entry(item, result)
-        else:
+    for (index, item), result, other in zip(items.items(), embedded, others, strict=True):
+        if not isinstance(result, EmbeddedCrop):
             outcomes[index] = result
+            continue
+        entry = _new_entry(item, result)
+        if not context.settings.store_crops:
+            entry = replace(entry, keep_crop=False, **other)
+        entries[index] = entry
     stages = stages_of(request)
     stages.update(of_crops([result for result in embedded if isinstance(result, EmbeddedCrop)]))
     with timed(stages, "store"):
-        added = await written(context, context.gallery.add, list(entries.values()))
+        added = await written(
+            context, context.gallery.add, list(entries.values()), model_id=served.model_id
+        )
     outcomes.update(zip(entries, added, strict=True))
     return outcomes
+
+
+async def _embedded_by_other(
+    request: Request, context: ServiceContext, crops: Sequence[bytes]
+) -> list[dict[str, Any]]:
+    """Return what `NewEntry` says of each crop by the model of the gallery's other generation.
+
+    Crops that are kept can be embedded later, and say nothing.
+    """
+    other = None if context.settings.store_crops else context.models.other()
+    if other is None:
+        return [{} for _ in crops]
+    begun = context.embedder.begin(crops, kind="enroll", encoder=other.encoder)
+    return [
+        {"other_embedding": result.embedding, "other_model_id": other.model_id}
+        if isinstance(result, EmbeddedCrop)
+        else {}
+        for result in await unless_client_leaves(request, begun)
+    ]
 
 
 def _new_entry(item: Enrolment, embedded: EmbeddedCrop) -> NewEntry:

@@ -89,6 +89,8 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     service.NotReadyError: Kind(503, "not_ready", "Not ready"),
     gallery.StoreUnavailableError: Kind(503, "store_unavailable", "The store does not answer"),
     gallery.StoreConfigurationError: Kind(503, "store_unsafe", "The store would lose entries"),
+    gallery.ModelChangedError: Kind(503, "model_changing", "The model is being changed"),
+    gallery.CropNotKeptError: Kind(404, "crop_not_kept", "The crop was not kept"),
     gallery.GalleryCorruptError: Kind(500, "gallery_damaged", "Stored data is damaged"),
     gallery.GalleryError: Kind(503, "gallery_unavailable", "The gallery does not answer"),
     gallery.StorageFullError: Kind(507, "storage_full", "The disk is full"),

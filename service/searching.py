@@ -28,11 +28,13 @@ class Found:
     rerank_ms: float
 
 
-def find(gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields) -> Found:
-    """Search with an embedding (D,).
+def find(
+    gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields, model_id: str
+) -> Found:
+    """Search with an embedding (D,) by a model.
 
     Re-ranking orders the same nearest entries whatever `top_k`, `group_by` and `min_similarity`
-    are; those cut its answer. Raises: as `Gallery.search`.
+    are; those cut its answer. Raises: as `Gallery.search`; ModelChangedError.
     """
     started = time.perf_counter()
     if not fields.rerank:
@@ -42,9 +44,10 @@ def find(gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields
             filter=query_filter(fields),
             group_by=fields.group_by,
             min_similarity=fields.min_similarity,
+            model_id=model_id,
         )
         return Found(matches, len(gallery), _ms_since(started), 0.0)
-    nearest = _nearest(gallery, query, fields)
+    nearest = _nearest(gallery, query, fields, model_id)
     search_ms = _ms_since(started)
     started = time.perf_counter()
     matches = gallery.reranked(
@@ -52,6 +55,7 @@ def find(gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields
         top_k=fields.top_k,
         group_by=fields.group_by,
         min_similarity=fields.min_similarity,
+        model_id=model_id,
     )
     return Found(matches, len(gallery), search_ms, _ms_since(started))
 
@@ -72,7 +76,7 @@ def query_filter(fields: QueryFields) -> EntryFilter:
 
 
 def _nearest(
-    gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields
+    gallery: PersonGallery, query: NDArray[np.float32], fields: QueryFields, model_id: str
 ) -> list[Match]:
     """Return the entries to re-rank, and behind them what `top_k` may need beside: nearest first.
 
@@ -82,11 +86,13 @@ def _nearest(
     filter = query_filter(fields)
     by_person = fields.group_by == "person"
     wanted = CANDIDATES if by_person else max(CANDIDATES, fields.top_k)
-    nearest = gallery.search(query, top_k=wanted, filter=filter)
+    nearest = gallery.search(query, top_k=wanted, filter=filter, model_id=model_id)
     if not by_person or len(nearest) < wanted or _persons(nearest) >= fields.top_k:
         return nearest
     rows = {match.entry.row for match in nearest}
-    each = gallery.search(query, top_k=fields.top_k, filter=filter, group_by="person")
+    each = gallery.search(
+        query, top_k=fields.top_k, filter=filter, group_by="person", model_id=model_id
+    )
     return nearest + [match for match in each if match.entry.row not in rows]
 
 

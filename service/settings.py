@@ -81,6 +81,10 @@ class ServiceSettings(BaseSettings):
     crop_store: SecretStr | None = Field(
         default=None, description="where the crops of such a gallery are, a URL that fsspec opens"
     )
+    store_crops: bool = Field(
+        default=True,
+        description="keep the crops; without them entries cannot be embedded by another model",
+    )
     retention_days: int | None = Field(
         default=None,
         ge=1,

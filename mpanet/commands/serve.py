@@ -31,6 +31,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "redis-url": ("URL", "keep the metadata in this Redis instead of SQLite"),
     "qdrant-url": ("URL", "keep the vectors in this Qdrant: several services on one gallery"),
     "crop-store": ("URL", "where the crops of such a gallery are, a URL that fsspec opens"),
+    "store-crops": ("BOOL", "keep the crops; false: no other model can embed them later (true)"),
     "retention-days": ("N", "let entries expire this long after their capture time (never)"),
     "recall-target": ("SHARE", "least share of the ten nearest that searches find (0.99)"),
     "provider": ("NAME", "execution provider: auto, cpu, openvino, cuda, tensorrt (auto)"),

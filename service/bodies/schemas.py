@@ -24,7 +24,9 @@ class EntryBody(BaseModel):
     model_id: str = Field(description="The model that embedded the crop.")
     crop_sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the crop's bytes.")
     enrolled_at: datetime
-    crop_url: str = Field(description="Where the crop's bytes are, below this service's address.")
+    crop_url: str | None = Field(
+        description="Where the crop's bytes are, below this service's address; null: not kept."
+    )
 
 
 class PageBody(BaseModel):
@@ -109,7 +111,7 @@ class MatchBody(BaseModel):
         description="Cosine, -1 to 1; higher is closer. Plain with `rerank` too."
     )
     probability: float | None = Field(description="Null while the model is uncalibrated.")
-    crop_url: str
+    crop_url: str | None = Field(description="Null where the crop was not kept.")
 
 
 class QueryBody(BaseModel):
@@ -238,9 +240,9 @@ def json_answer(
     return Response(content, status, headers, media_type="application/json")
 
 
-def crop_url(entry_id: str) -> str:
-    """Return where the crop of an entry is, below the service's address."""
-    return f"/gallery/{quote(entry_id, safe='')}/crop"
+def crop_url(entry: GalleryEntry) -> str | None:
+    """Return where the crop of an entry is, below the service's address; None if not kept."""
+    return f"/gallery/{quote(entry.entry_id, safe='')}/crop" if entry.has_crop else None
 
 
 def entry_body(entry: GalleryEntry) -> EntryBody:
@@ -256,7 +258,7 @@ def entry_body(entry: GalleryEntry) -> EntryBody:
             "model_id": entry.model_id,
             "crop_sha256": entry.crop_sha256,
             "enrolled_at": entry.enrolled_at,
-            "crop_url": crop_url(entry.entry_id),
+            "crop_url": crop_url(entry),
         }
     )
 
@@ -286,6 +288,6 @@ def match_body(rank: int, match: Match) -> MatchBody:
             "captured_at": entry.captured_at,
             "similarity": match.similarity,
             "probability": None,
-            "crop_url": crop_url(entry.entry_id),
+            "crop_url": crop_url(entry),
         }
     )

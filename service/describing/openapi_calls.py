@@ -44,14 +44,14 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
     ("POST", "/gallery"): CallDoc(
         "enroll",
         "Enrol one crop",
-        _CHANGED | _BODY | _IMAGES | {"entry_conflict", "idempotency_key_reused"},
+        _CHANGED | _BODY | _IMAGES | {"entry_conflict", "idempotency_key_reused", "model_changing"},
         ("Location", "Idempotent-Replayed", "Server-Timing"),
         keyed=True,
     ),
     ("POST", "/gallery/batch"): CallDoc(
         "enroll_batch",
         "Enrol several crops",
-        _CHANGED | _BODY | {"deadline_exceeded"},
+        _CHANGED | _BODY | {"deadline_exceeded", "model_changing"},
         ("Idempotent-Replayed", "Server-Timing"),
         keyed=True,
     ),
@@ -67,7 +67,7 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
     ("GET", "/gallery/{entry_id}/crop"): CallDoc(
         "get_crop",
         "Read the crop of an entry",
-        _READ | {"entry_not_found", "gallery_damaged", "queue_full"},
+        _READ | {"entry_not_found", "crop_not_kept", "gallery_damaged", "queue_full"},
     ),
     ("PATCH", "/gallery/{entry_id}"): CallDoc(
         "update_entry", "Change an entry", _CHANGED | _BODY | {"entry_not_found"}
@@ -81,7 +81,7 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
     ("POST", "/query"): CallDoc(
         "query",
         "Find a person",
-        _ASKED | _STORED | {"not_available_yet"},
+        _ASKED | _STORED | {"not_available_yet", "model_changing"},
         ("Server-Timing",),
     ),
     ("POST", "/embed"): CallDoc("embed", "Embed a crop", _ASKED, ("Server-Timing",)),

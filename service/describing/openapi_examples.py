@@ -227,6 +227,8 @@ _DETAILS: Final[Mapping[str, str]] = {
     "shutting_down": "the service is stopping",
     "audit_unavailable": "the audit log cannot be written",
     "encoder_failed": "the encoder does not work",
+    "crop_not_kept": f"the crop of entry '{ENTRY_ID}' was not kept",
+    "model_changing": f"the gallery is of model {MODEL_ID} now, the vector of another",
     "not_ready": "store: sqlite does not answer; searches go on",
     "store_unavailable": "the metadata store does not answer",
     "store_unsafe": "Redis would lose acknowledged entries as it is configured",

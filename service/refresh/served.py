@@ -1,11 +1,17 @@
 """The models that are open, and which of them answers: that of the vectors that are searched."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final, TypeVar
 
+from gallery_index.errors import ModelChangedError
 from gallery_index.person_gallery import PersonGallery
 from service.engine.crop_encoder import CropEncoder
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 3
+"""How often a request begins with the model that answers: a switch takes a moment, and is rare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,25 @@ class ServedModels:
         where a refresh changes it in between, ModelChangedError asks it to begin again.
         """
         return self._open[self._gallery.model_id]
+
+    def other(self) -> ServedModel | None:
+        """Return the open model that is not the active one: of a refresh, or kept to go back to."""
+        active = self._gallery.model_id
+        return next((model for id_, model in self._open.items() if id_ != active), None)
+
+    async def with_active(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
+        """Do work with the model that answers, anew if the gallery was switched meanwhile.
+
+        So nothing is answered, or enrolled, with the vectors of two models. Raises:
+        ModelChangedError if that happens again and again.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await work(self.active())
+            except ModelChangedError:
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError
 
     def find(self, model_id: str) -> ServedModel | None:
         """Return an open model."""

@@ -27,6 +27,7 @@ from service.engine.crop_jobs import EmbeddedCrop
 from service.errors import NotAvailableYetError
 from service.ids import new_id
 from service.observing.stages import of_crops, stages_of
+from service.refresh.served import ServedModel
 from service.searching import Found, find
 
 router = APIRouter(tags=["search"], route_class=AuditedRoute)
@@ -46,10 +47,14 @@ async def query(request: Request, context: Context) -> Response:
     trail_of(request).sent(fields, uploads)
     _refuse_unavailable(fields)
     deadline = time.monotonic() + settings.query_deadline_s
-    crops = await _embed(request, context, uploads)
-    direction = _mean_direction([crop.embedding for crop in crops])
-    search = functools.partial(find, context.gallery, direction, fields)
-    found = await context.searches.run(search, deadline)
+
+    async def answer(served: ServedModel) -> tuple[ServedModel, list[EmbeddedCrop], Found]:
+        crops = await _embed(request, context, uploads, served)
+        direction = _mean_direction([crop.embedding for crop in crops])
+        search = functools.partial(find, context.gallery, direction, fields, served.model_id)
+        return served, crops, await context.searches.run(search, deadline)
+
+    served, crops, found = await context.models.with_active(answer)
     trail_of(request).found(found.matches)
     timings = _timings(crops, found)
     stages_of(request)["search"] = timings.search
@@ -59,7 +64,7 @@ async def query(request: Request, context: Context) -> Response:
     return json_answer(
         QueryBody(
             query_id=new_id(),
-            model_id=context.models.active().encoder.model_id,
+            model_id=served.model_id,
             gallery_size=found.gallery_size,
             timings_ms=timings,
             matches=[match_body(rank, match) for rank, match in enumerate(found.matches, start=1)],
@@ -76,10 +81,11 @@ async def embed(request: Request, context: Context) -> Response:
     """Return the embedding of one crop; nothing is stored."""
     fields, uploads = await read_form(request, EmbedFields, context.settings)
     trail_of(request).sent(fields, uploads)
-    [crop] = await _embed(request, context, uploads)
+    served = context.models.active()
+    [crop] = await _embed(request, context, uploads, served)
     return json_answer(
         EmbedBody(
-            model_id=context.models.active().encoder.model_id,
+            model_id=served.model_id,
             embedding=crop.embedding.tolist(),
             dimension=len(crop.embedding),
         )
@@ -102,22 +108,24 @@ async def compare(request: Request, context: Context) -> CompareBody:
         repeatable=["modality"],
     )
     trail_of(request).sent(fields, uploads)
-    one, other = await _embed(request, context, uploads)
+    served = context.models.active()
+    one, other = await _embed(request, context, uploads, served)
     products = one.embedding.astype(np.float64) * other.embedding
     return CompareBody(
-        model_id=context.models.active().encoder.model_id,
+        model_id=served.model_id,
         similarity=float(products.sum()),
         probability=None,
-        patterns=_parts(products, context.models.active().encoder.config),
+        patterns=_parts(products, served.encoder.config),
     )
 
 
 async def _embed(
-    request: Request, context: ServiceContext, uploads: Sequence[Upload]
+    request: Request, context: ServiceContext, uploads: Sequence[Upload], served: ServedModel
 ) -> list[EmbeddedCrop]:
-    """Embed every upload. Raises: the error of the first bad one."""
+    """Embed every upload with a model. Raises: the error of the first bad one."""
     contents = [upload.content() for upload in uploads]
-    results = await unless_client_leaves(request, context.embedder.begin(contents, kind="query"))
+    begun = context.embedder.begin(contents, kind="query", encoder=served.encoder)
+    results = await unless_client_leaves(request, begun)
     crops = []
     for result in results:
         if not isinstance(result, EmbeddedCrop):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.config import MPANetConfig
-from model.preprocessing import PreprocessingConfig, to_input
+from model.preprocessing import PreprocessingConfig, read_image, to_input
 
 MODEL_ID = "tiny-model"
 CONFIG = MPANetConfig(backbone="resnet18", image_size=(32, 32), num_patterns=5)
@@ -68,6 +68,14 @@ def pixels(seed: int) -> NDArray[np.uint8]:
 def crop(seed: int, format: str = "PNG") -> bytes:
     """Return the crop of a seed as an image file."""
     return encoded(pixels(seed), format)
+
+
+def embedded_by(encoder: TinyEncoder, upload: bytes) -> NDArray[np.float32]:
+    """Return the embedding of an image file, (D,)."""
+    embedding: NDArray[np.float32] = encoder.encode(
+        encoder.prepare(read_image(upload))[None]
+    ).embedding[0]
+    return embedding
 
 
 def encoded(image: NDArray[np.uint8], format: str = "PNG") -> bytes:
