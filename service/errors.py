@@ -16,6 +16,8 @@ RequestError
 ├── InvalidArtifactError        a model that may not be served; says why
 ├── EvaluationGateError         a model is worse than the active one; has the figures of both
 ├── EvaluationFailedError       the evaluation set cannot be used
+├── NotCalibratedError          a rate is asked of a model that has no calibration for it
+├── RateNotPromisedError        a rate lower than the data of the calibration can support
 ├── NoEarlierModelError         nothing to roll back to
 ├── JobNotFoundError            no job of this id
 ├── RetryLaterError             not now; says after how many seconds to come back
@@ -104,6 +106,14 @@ class EvaluationGateError(RequestError):
 
 class EvaluationFailedError(RequestError):
     """The evaluation set cannot be used; the message names what of it."""
+
+
+class NotCalibratedError(RequestError):
+    """A false-accept rate is asked for of pairs that the model is not calibrated for."""
+
+
+class RateNotPromisedError(RequestError):
+    """A false-accept rate that the calibration cannot support; says which it can."""
 
 
 class NoEarlierModelError(RequestError):

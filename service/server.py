@@ -81,8 +81,7 @@ def run(
         gallery = stack.enter_context(closing(_open_gallery(settings, encoder)))
         audit = closed_last.enter_context(closing(_open_audit(settings)))
         registry = _open_registry(settings)
-        manifest = encoder.artifact.manifest
-        model = ServedModel(encoder, manifest.metrics, manifest.calibration)
+        model = ServedModel.of(encoder)
         _listen(listener)
         app = create_app(
             settings, model, gallery, audit=audit, registry=registry, evaluate=evaluate

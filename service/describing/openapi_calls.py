@@ -25,6 +25,7 @@ _ENCODED: Final[Codes] = frozenset({"deadline_exceeded", "encoder_failed"})
 _IMAGES: Final[Codes] = _ENCODED | {
     *("unsupported_image", "undecodable_image", "too_many_pixels"),
 }
+_RATED: Final[Codes] = frozenset({"not_calibrated", "rate_not_supported"})
 _ASKED: Final[Codes] = _KEYED | _AUDITED | _BODY | _IMAGES | {"role_required", "shutting_down"}
 
 
@@ -81,11 +82,11 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
     ("POST", "/query"): CallDoc(
         "query",
         "Find a person",
-        _ASKED | _STORED | {"not_available_yet", "model_changing"},
+        _ASKED | _STORED | _RATED | {"not_available_yet", "model_changing"},
         ("Server-Timing",),
     ),
     ("POST", "/embed"): CallDoc("embed", "Embed a crop", _ASKED, ("Server-Timing",)),
-    ("POST", "/compare"): CallDoc("compare", "Compare two crops", _ASKED, ("Server-Timing",)),
+    ("POST", "/compare"): CallDoc("compare", "Compare two crops", _ASKED | _RATED, ("Server-Timing",)),
     ("GET", "/models"): CallDoc("list_models", "List the models", _KEYED),
     ("GET", "/models/{model_id}"): CallDoc(
         "get_model", "Read one model", _KEYED | {"model_not_found"}

@@ -55,6 +55,7 @@ def _named(model_id: str, context: ServiceContext) -> ModelBody:
 
 def _active(context: ServiceContext) -> ModelBody:
     encoder = context.models.active().encoder
+    calibration = context.models.active().calibration
     return ModelBody(
         model_id=encoder.model_id,
         active=True,
@@ -63,5 +64,5 @@ def _active(context: ServiceContext) -> ModelBody:
         provider=encoder.provider,
         precision=encoder.precision,
         metrics=context.models.active().metrics,
-        calibration=context.models.active().calibration,
+        calibration=None if calibration is None else calibration.to_manifest(),
     )

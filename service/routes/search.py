@@ -3,11 +3,14 @@
 import functools
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
+from gallery_index.records import Match
+from model.calibration import PairKind, pair_kind
 from model.config import MPANetConfig
 from service.auditing import AuditedRoute, trail_of
 from service.bodies.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
@@ -28,7 +31,25 @@ from service.errors import NotAvailableYetError
 from service.ids import new_id
 from service.observing.stages import of_crops, stages_of
 from service.refresh.served import ServedModel
-from service.searching import Found, find
+from service.scores import SeenPerson, thresholds_at
+from service.searching import Found, find, target_modalities
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What was found for a person with a model, and the thresholds of a rate if one was asked."""
+
+    served: ServedModel
+    person: SeenPerson
+    thresholds: dict[PairKind, float] | None
+    found: Found
+
+    def probability(self, match: Match) -> float | None:
+        """Return how probable it is that a match shows the person."""
+        return self.person.probability(
+            match.entry.modality, match.similarity, self.served.calibration
+        )
+
 
 router = APIRouter(tags=["search"], route_class=AuditedRoute)
 
@@ -48,28 +69,26 @@ async def query(request: Request, context: Context) -> Response:
     _refuse_unavailable(fields)
     deadline = time.monotonic() + settings.query_deadline_s
 
-    async def answer(served: ServedModel) -> tuple[ServedModel, list[EmbeddedCrop], Found]:
+    async def answer(served: ServedModel) -> tuple[list[EmbeddedCrop], Answered]:
+        demanded = _demanded(fields, served)
         crops = await _embed(request, context, uploads, served)
-        direction = _mean_direction([crop.embedding for crop in crops])
-        search = functools.partial(find, context.gallery, direction, fields, served.model_id)
-        return served, crops, await context.searches.run(search, deadline)
+        person = SeenPerson.of(fields.modality, [crop.embedding for crop in crops])
+        thresholds = None if demanded is None else person.least(demanded)
+        search = functools.partial(
+            find, context.gallery, person.direction, fields, served.model_id, thresholds
+        )
+        found = await context.searches.run(search, deadline)
+        return crops, Answered(served, person, thresholds, found)
 
-    served, crops, found = await context.models.with_active(answer)
-    trail_of(request).found(found.matches)
+    crops, answered = await context.models.with_active(answer)
+    found = answered.found
+    trail_of(request).found(found.matches, answered.thresholds)
     timings = _timings(crops, found)
     stages_of(request)["search"] = timings.search
     if fields.rerank:
         stages_of(request)["rerank"] = timings.rerank
     context.metrics.count_query()
-    return json_answer(
-        QueryBody(
-            query_id=new_id(),
-            model_id=served.model_id,
-            gallery_size=found.gallery_size,
-            timings_ms=timings,
-            matches=[match_body(rank, match) for rank, match in enumerate(found.matches, start=1)],
-        )
-    )
+    return json_answer(_query_body(fields, answered, timings))
 
 
 @router.post(
@@ -109,12 +128,21 @@ async def compare(request: Request, context: Context) -> CompareBody:
     )
     trail_of(request).sent(fields, uploads)
     served = context.models.active()
+    first, second = fields.modality[0], fields.modality[-1]
+    pair = pair_kind(first, second)
+    rate = fields.max_false_accept_rate
+    threshold = None if rate is None else thresholds_at(rate, [pair], served.calibration)[pair]
     one, other = await _embed(request, context, uploads, served)
     products = one.embedding.astype(np.float64) * other.embedding
+    similarity = float(products.sum())
     return CompareBody(
         model_id=served.model_id,
-        similarity=float(products.sum()),
-        probability=None,
+        similarity=similarity,
+        probability=SeenPerson(first, one.embedding).probability(
+            second, similarity, served.calibration
+        ),
+        threshold=threshold,
+        accepted=None if threshold is None else similarity >= threshold,
         patterns=_parts(products, served.encoder.config),
     )
 
@@ -135,15 +163,6 @@ async def _embed(
     return crops
 
 
-def _mean_direction(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the L2-normalised mean of embeddings (D,) of one person."""
-    if len(embeddings) == 1:
-        return embeddings[0]
-    mean = np.asarray(embeddings, dtype=np.float64).mean(axis=0)
-    direction: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
-    return direction
-
-
 def _parts(products: NDArray[np.float64], config: MPANetConfig) -> list[PatternPart] | None:
     """Sum products (D,) by block of the embedding; a projection has mixed the blocks: None."""
     if config.projected_dim is not None:
@@ -156,11 +175,36 @@ def _parts(products: NDArray[np.float64], config: MPANetConfig) -> list[PatternP
     ]
 
 
+def _demanded(fields: QueryFields, served: ServedModel) -> dict[PairKind, float] | None:
+    """Return the thresholds of the rate that is asked for. Raises: as `thresholds_at`."""
+    if fields.max_false_accept_rate is None:
+        return None
+    pairs = [pair_kind(fields.modality, target) for target in target_modalities(fields)]
+    return thresholds_at(fields.max_false_accept_rate, pairs, served.calibration)
+
+
+def _query_body(fields: QueryFields, answered: Answered, timings: Timings) -> QueryBody:
+    found, served = answered.found, answered.served
+    rate, compared = fields.max_false_accept_rate, found.compared
+    return QueryBody(
+        query_id=new_id(),
+        model_id=served.model_id,
+        gallery_size=found.gallery_size,
+        timings_ms=timings,
+        unknown=not found.matches,
+        thresholds=answered.thresholds,
+        compared=compared,
+        expected_false_accepts=None if rate is None or compared is None else rate * compared,
+        matches=[
+            match_body(rank, match, answered.probability(match))
+            for rank, match in enumerate(found.matches, start=1)
+        ],
+    )
+
+
 def _refuse_unavailable(fields: QueryFields) -> None:
     if fields.explain:
         raise NotAvailableYetError("explain: this version answers only without it")
-    if fields.max_false_accept_rate is not None:
-        raise NotAvailableYetError("max_false_accept_rate: the model is not calibrated yet")
 
 
 def _timings(crops: Sequence[EmbeddedCrop], found: Found) -> Timings:
