@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index import validation
-from gallery_index.candidates import Ask
+from gallery_index.candidates import Ask, StoredVectors
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryConflictError,
@@ -365,6 +365,13 @@ class Gallery:
     def fill(self, vectors: Mapping[int, NDArray[np.float32]]) -> int:
         """Give the other generation vectors (D,) by row; returns how many were still alive."""
         return self._refresh.fill(vectors)
+
+    def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
+        """Read the vectors of rows by one of the two models. Raises: ModelChangedError."""
+        with self._reading():
+            if model_id == self.model_id:
+                return self._index.vectors(rows)
+        return self._refresh.vectors(rows, model_id)
 
     def give_up(self, rows: Sequence[int], how: WithoutCrop) -> int:
         """Erase entries, or leave them out of the other generation; returns how many there were."""

@@ -11,6 +11,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.candidates import StoredVectors
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import GalleryEntry, OtherGeneration
 
@@ -46,6 +47,12 @@ class RefreshableGallery(PersonGallery, Protocol):
         """Give the other generation vectors (D,) by row; returns how many rows were still alive.
 
         Raises: RefreshStateError, InvalidEntryError, StorageFullError.
+        """
+
+    def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
+        """Read the vectors of rows by one of the two models.
+
+        Raises: ModelChangedError if neither generation is of this model.
         """
 
     def give_up(self, rows: Sequence[int], how: WithoutCrop) -> int:

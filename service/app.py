@@ -1,12 +1,13 @@
 """`create_app`: the application, put together from its parts. Opens and closes none of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
+from gallery_index.gallery import Gallery
 from gallery_index.person_gallery import PersonGallery
 from service import problems
 from service.access.auth import KeyRing
@@ -24,6 +25,8 @@ from service.engine.shedding import Shedding
 from service.observing.metrics import Metrics
 from service.observing.route_templates import RouteTemplates
 from service.refresh.gate import Evaluate, EvaluationGate
+from service.refresh.jobs import JOBS, JobStore
+from service.refresh.refresher import Refresher
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
@@ -39,12 +42,14 @@ def create_app(
     *,
     audit: AuditLog | None = None,
     registry: ModelRegistry | None = None,
+    open_model: Callable[[str], ServedModel] | None = None,
     evaluate: Evaluate | None = None,
 ) -> FastAPI:
     """Build the application around a model, or its encoder alone, and a gallery.
 
     The caller opens and closes them, and `audit`; without that nothing is recorded. Without a
-    `registry` there is no other model, without `evaluate` none is measured before it is activated.
+    `registry` and `open_model`, which opens a model of it, there is no other model; without
+    `evaluate` none is measured before it is activated.
     """
     if not isinstance(model, ServedModel):
         model = ServedModel(model)
@@ -55,9 +60,25 @@ def create_app(
         lambda: models.active().encoder, settings, metrics, searches.expected_wait_s
     )
 
+    gate = EvaluationGate(evaluate, settings.evaluation_margin) if evaluate else None
+    refresher = None
+    if registry is not None and open_model is not None and isinstance(gallery, Gallery):
+        refresher = Refresher(
+            gallery,
+            models,
+            embedder,
+            JobStore(settings.data / JOBS),
+            open_model=open_model,
+            gate=gate,
+        )
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if refresher is not None:
+            refresher.start()
         yield
+        if refresher is not None:
+            await asyncio.to_thread(refresher.stop, settings.shutdown_s)
         await asyncio.to_thread(embedder.close, settings.shutdown_s)
         searches.close()
 
@@ -79,7 +100,7 @@ def create_app(
         metrics,
         audit=audit,
         registry=registry,
-        gate=EvaluationGate(evaluate, settings.evaluation_margin) if evaluate else None,
+        refresher=refresher,
     )
     routers = [routes.router for routes in (gallery_routes, search, model_routes, publish, status)]
     for router in routers:

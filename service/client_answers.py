@@ -52,6 +52,7 @@ class Problem(TypedDict):
     request_id: str
     errors: NotRequired[list[FieldError]]
     reasons: NotRequired[list[str]]
+    evaluation: NotRequired[dict[str, Any]]
 
 
 class BatchResult(TypedDict):

@@ -19,7 +19,7 @@ from service.engine.search_pool import SearchPool
 from service.errors import ClientLeftError
 from service.observing.metrics import Metrics
 from service.observing.single_flight import SingleFlight
-from service.refresh.gate import EvaluationGate
+from service.refresh.refresher import Refresher
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModels
 from service.settings import ServiceSettings
@@ -47,7 +47,7 @@ class ServiceContext:
     stats_reads: SingleFlight[GalleryStats] = field(default_factory=SingleFlight)
     audit: AuditLog | None = None
     registry: ModelRegistry | None = None
-    gate: EvaluationGate | None = None
+    refresher: Refresher | None = None
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
     )

@@ -20,6 +20,12 @@ RequestError
 ├── RateNotPromisedError        a rate lower than the data of the calibration can support
 ├── NoEarlierModelError         nothing to roll back to
 ├── JobNotFoundError            no job of this id
+├── RefreshConflictError        a refresh cannot begin or go on, as things stand
+│   ├── RefreshRunningError     another one is under way
+│   ├── GenerationKeptError     an earlier generation is kept, and has to be reclaimed first
+│   ├── EntriesWithoutCropError entries cannot be embedded anew, and nobody said what to do; lists
+│   ├── RefreshUnsupportedError this gallery cannot be refreshed
+│   └── CropUnusableError       a crop that is as it was enrolled cannot be embedded by the model
 ├── RetryLaterError             not now; says after how many seconds to come back
 │   ├── RateLimitedError        the key has made as many requests as it may
 │   ├── QueueFullError          as much is under way as may be
@@ -36,6 +42,9 @@ from typing import Any, TypedDict
 
 MAX_FIELD_ERRORS = 20
 """How many wrong fields are named: an answer is not many times as long as its request."""
+
+MAX_ENTRY_IDS = 100
+"""How many entries an error names."""
 
 
 class FieldError(TypedDict):
@@ -122,6 +131,38 @@ class NoEarlierModelError(RequestError):
 
 class JobNotFoundError(RequestError):
     """There is no job with this id."""
+
+
+class RefreshConflictError(RequestError):
+    """A refresh cannot begin, as the gallery stands or as it was asked for."""
+
+
+class RefreshRunningError(RefreshConflictError):
+    """Another refresh is under way."""
+
+
+class GenerationKeptError(RefreshConflictError):
+    """An earlier generation is kept, and has to be reclaimed first."""
+
+
+class EntriesWithoutCropError(RefreshConflictError):
+    """Entries cannot be embedded anew for want of a sound crop, and nobody said what to do."""
+
+    def __init__(self, entry_ids: Sequence[str]) -> None:
+        self.count = len(entry_ids)
+        self.entry_ids = list(entry_ids[:MAX_ENTRY_IDS])
+        super().__init__(
+            f"{self.count} entries have no sound crop to embed anew:"
+            " say entries_without_crop `erase` or `leave_out`"
+        )
+
+
+class CropUnusableError(RefreshConflictError):
+    """A crop that is as it was enrolled cannot be embedded by the model."""
+
+
+class RefreshUnsupportedError(RefreshConflictError):
+    """The gallery of this service cannot be refreshed."""
 
 
 class RoleRequiredError(RequestError):

@@ -65,6 +65,15 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
         409, "evaluation_failed", "The evaluation set cannot be used"
     ),
     service.NoEarlierModelError: Kind(409, "no_earlier_model", "No earlier model"),
+    service.RefreshRunningError: Kind(409, "refresh_running", "A refresh is under way"),
+    service.GenerationKeptError: Kind(409, "generation_kept", "An earlier generation is kept"),
+    service.EntriesWithoutCropError: Kind(
+        409, "entries_without_crop", "Entries have no crop to embed anew"
+    ),
+    service.CropUnusableError: Kind(409, "crop_unusable", "A crop cannot be embedded"),
+    service.RefreshUnsupportedError: Kind(
+        409, "refresh_unsupported", "The gallery cannot be refreshed"
+    ),
     service.BodyTooLargeError: TOO_MANY_BYTES,
     model.UnsupportedImageError: Kind(415, "unsupported_image", "Not an image that is read here"),
     service.UnsupportedContentError: Kind(
@@ -121,6 +130,8 @@ def problem(error: Exception, request_id: str) -> dict[str, Any]:
         body["reasons"] = error.reasons
     if isinstance(error, service.EvaluationGateError):
         body["evaluation"] = error.evaluation
+    if isinstance(error, service.EntriesWithoutCropError):
+        body["entry_ids"] = error.entry_ids
     return body
 
 

@@ -14,9 +14,11 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.candidates import StoredVectors
 from gallery_index.errors import (
     GalleryCorruptError,
     GalleryError,
+    ModelChangedError,
     RefreshIncompleteError,
     RefreshStateError,
 )
@@ -154,6 +156,15 @@ class Refresh:
             other.put(alive, index.table)
             self._extend(other)
         return len(alive)
+
+    def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
+        """Read vectors of the other generation. Raises: ModelChangedError: it is of another."""
+        with self._using:
+            other = self._files.other
+            if other is None or other.vectors.identity.model_id != model_id:
+                raise ModelChangedError(model_id, self._files.identity.model_id)
+            block = other.vectors.read(rows)
+            return StoredVectors(block.vectors, block.sound)
 
     def leave_out(self, rows: Sequence[int]) -> int:
         """Leave entries without a vector in the other generation; returns how many there were."""
