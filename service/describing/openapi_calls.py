@@ -86,7 +86,9 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
         ("Server-Timing",),
     ),
     ("POST", "/embed"): CallDoc("embed", "Embed a crop", _ASKED, ("Server-Timing",)),
-    ("POST", "/compare"): CallDoc("compare", "Compare two crops", _ASKED | _RATED, ("Server-Timing",)),
+    ("POST", "/compare"): CallDoc(
+        "compare", "Compare two crops", _ASKED | _RATED, ("Server-Timing",)
+    ),
     ("GET", "/models"): CallDoc("list_models", "List the models", _KEYED),
     ("GET", "/models/{model_id}"): CallDoc(
         "get_model", "Read one model", _KEYED | {"model_not_found"}
