@@ -1,7 +1,7 @@
 """`create_app`: the application, put together from its parts. Opens and closes none of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -28,8 +28,9 @@ from service.refresh.gate import Evaluate, EvaluationGate
 from service.refresh.jobs import JOBS, JobStore
 from service.refresh.refresher import Refresher
 from service.refresh.registry import ModelRegistry
-from service.refresh.served import ServedModel, ServedModels
+from service.refresh.served import OpenModel, ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
+from service.routes import jobs as job_routes
 from service.routes import models as model_routes
 from service.routes import publish, search, status
 from service.settings import ServiceSettings
@@ -42,7 +43,7 @@ def create_app(
     *,
     audit: AuditLog | None = None,
     registry: ModelRegistry | None = None,
-    open_model: Callable[[str], ServedModel] | None = None,
+    open_model: OpenModel | None = None,
     evaluate: Evaluate | None = None,
 ) -> FastAPI:
     """Build the application around a model, or its encoder alone, and a gallery.
@@ -102,7 +103,8 @@ def create_app(
         registry=registry,
         refresher=refresher,
     )
-    routers = [routes.router for routes in (gallery_routes, search, model_routes, publish, status)]
+    every_room = (gallery_routes, search, model_routes, publish, job_routes, status)
+    routers = [routes.router for routes in every_room]
     for router in routers:
         app.include_router(router)
     problems.install(app)

@@ -47,7 +47,12 @@ AUDITED: Final[dict[str, Kept]] = {
     "GET /gallery/{entry_id}/crop": "looks",
     "GET /models": "nothing",
     "GET /models/{model_id}": "nothing",
+    "POST /models/reclaim": "changes",
+    "POST /models/{model_id}/calibrate": "changes",
+    "DELETE /jobs/{job_id}": "changes",
+    "GET /jobs": "nothing",
     "GET /jobs/{job_id}": "nothing",
+    "GET /jobs/{job_id}/events": "nothing",
     "GET /healthz": "nothing",
     "GET /readyz": "nothing",
     "GET /metrics": "nothing",
@@ -132,7 +137,7 @@ class Trail:
         )
         if isinstance(fields, EntryPatch | EnrolFields) and values.get("attributes"):
             values["attributes"] = sorted(values["attributes"])  # what they say is not for here
-        self._event = replace(self._event, fields=values)
+        self._event = replace(self._event, fields={**self._event.fields, **values})
         self._crops = [upload.data for upload in uploads if upload.size <= upload.max_bytes]
         person_ids = values.get("person_id")
         for person_id in person_ids if isinstance(person_ids, list) else [person_ids]:

@@ -53,6 +53,7 @@ class Problem(TypedDict):
     errors: NotRequired[list[FieldError]]
     reasons: NotRequired[list[str]]
     evaluation: NotRequired[dict[str, Any]]
+    entry_ids: NotRequired[list[str]]
 
 
 class BatchResult(TypedDict):
@@ -154,18 +155,25 @@ class Model(TypedDict):
 
     model_id: str
     active: bool
+    state: Literal["active", "kept", "refreshing", "available"]
     config: dict[str, Any]
     embedding_dim: int
     provider: str | None
     precision: str | None
     metrics: dict[str, dict[str, float]]
     calibration: dict[str, Any] | None
+    created_at: str | None
+    source: dict[str, str | None] | None
+    published_at: str | None
+    published_by: str | None
 
 
 class Models(TypedDict):
     """The models that the service has; `active` is the id of the one that answers."""
 
     active: str
+    kept: str | None
+    refreshing: str | None
     models: list[Model]
 
 
@@ -177,18 +185,34 @@ class Job(TypedDict):
     status: Literal["running", "done", "failed", "cancelled"]
     phase: str | None
     model_id: str
-    from_model_id: str | None
+    from_model_id: str
     total: int
     done: int
     left_out: int
     erased: int
     crops_per_s: float | None
     seconds_left: float | None
+    waiting_for: str | None
     started_at: str
     finished_at: str | None
     asked_by: str
+    override: list[str]
+    entries_without_crop: Literal["erase", "leave_out"] | None
     problem: Problem | None
     evaluation: dict[str, Any] | None
+
+
+class Jobs(TypedDict):
+    """Jobs, newest first."""
+
+    jobs: list[Job]
+
+
+class Reclaimed(TypedDict):
+    """What was given up: the vectors of a model."""
+
+    model_id: str
+    bytes_freed: int
 
 
 class Health(TypedDict):

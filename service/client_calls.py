@@ -23,6 +23,7 @@ from service.client_answers import (
     EntryChanges,
     Health,
     Job,
+    Jobs,
     Modality,
     Model,
     Models,
@@ -30,6 +31,7 @@ from service.client_answers import (
     QueryAnswer,
     Readiness,
     Receipt,
+    Reclaimed,
 )
 from service.client_errors import not_understood
 
@@ -291,6 +293,26 @@ def activate(
 def rollback() -> Call[Model]:
     """Go back to the model before. Returns it. Not sent again when the answer never came."""
     return Call("POST", "/models/rollback", _json, repeatable=False)
+
+
+def reclaim() -> Call[Reclaimed]:
+    """Give up the vectors that a rollback would go back to. Returns whose they were."""
+    return Call("POST", "/models/reclaim", _json, repeatable=False)
+
+
+def calibrate(model_id: str) -> Call[Job]:
+    """Calibrate the active model anew, from the gallery's own person ids. Returns the job."""
+    return Call("POST", f"/models/{_quoted(model_id)}/calibrate", _json, repeatable=False)
+
+
+def jobs() -> Call[Jobs]:
+    """Return the last jobs, newest first."""
+    return Call("GET", "/jobs", _json)
+
+
+def cancel(job_id: str) -> Call[Job]:
+    """End a job that runs. Returns it."""
+    return Call("DELETE", f"/jobs/{_quoted(job_id)}", _json)
 
 
 def job(job_id: str) -> Call[Job]:

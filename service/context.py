@@ -2,7 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, ParamSpec, TypeVar
 
@@ -28,9 +29,27 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+MAX_WATCHERS = 64
+"""How many clients may follow jobs at once."""
 WRITING_THREADS = 32
 """How many writes wait for the store at once: the gallery puts them into one commit, and a store
 that hangs must leave threads to searches."""
+
+
+class Watchers:
+    """Counts the clients that follow a job: a connection each. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.free = MAX_WATCHERS
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count one."""
+        self.free -= 1
+        try:
+            yield
+        finally:
+            self.free += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,7 @@ class ServiceContext:
     audit: AuditLog | None = None
     registry: ModelRegistry | None = None
     refresher: Refresher | None = None
+    watchers: Watchers = field(default_factory=Watchers)
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
     )

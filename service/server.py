@@ -1,6 +1,7 @@
-"""A running service: opens model and gallery, listens, and closes everything in order.
+"""A running service: listens, stops, and closes everything in order.
 
-Owns the process: sockets, signals, log format. The application itself is `app`.
+Owns the process: sockets, signals, log format. The application itself is `app`; what it works with
+is opened by `opening`.
 """
 
 import asyncio
@@ -19,24 +20,23 @@ from types import FrameType
 
 import uvicorn
 
-from gallery_index.errors import GalleryError
-from gallery_index.gallery import Gallery
-from gallery_index.person_gallery import PersonGallery
-from gallery_index.upkeep import UpkeepPolicy
-from model.encoder import Encoder
-from model.errors import ModelError
 from service.app import create_app
-from service.audit.log import AuditLog
 from service.connections import bounded
 from service.context import ServiceContext
 from service.engine.shedding import Doorkeeper
-from service.errors import AuditUnavailableError
 from service.memory import give_memory_back, spare_collector
 from service.observing import logging_format
+from service.opening import (
+    StartError,
+    model_opener,
+    open_audit,
+    open_gallery,
+    open_other,
+    open_registry,
+    open_served,
+    read_named,
+)
 from service.refresh.gate import Evaluate
-from service.refresh.registry import ModelRegistry
-from service.refresh.served import ServedModel
-from service.refresh.verification import Trials
 from service.settings import ServiceSettings
 
 BACKLOG = 2048
@@ -49,10 +49,6 @@ SWITCH_S = 5e-4
 read: with Python's 5 ms eight searches at once were slower than one (107 against 139 a second)."""
 
 log = logging.getLogger(__name__)
-
-
-class StartError(Exception):
-    """The service cannot start; the message is one line for the operator."""
 
 
 def run(
@@ -76,17 +72,30 @@ def run(
     with ExitStack() as stack:
         watchdog = stack.enter_context(_Watchdog(settings.shutdown_s + CLOSING_S))
         listener = stack.enter_context(closing(_bind(settings)))
-        encoder = stack.enter_context(_open_encoder(settings))
+        named = read_named(settings)
+        registry = open_registry(settings)
+        model = open_served(settings, registry, named)
+        encoders = stack.enter_context(ExitStack())
+        encoders.callback(model.close)
         closed_last = stack.enter_context(ExitStack())
-        gallery = stack.enter_context(closing(_open_gallery(settings, encoder)))
-        audit = closed_last.enter_context(closing(_open_audit(settings)))
-        registry = _open_registry(settings)
-        model = ServedModel.of(encoder)
+        gallery = stack.enter_context(closing(open_gallery(settings, model.encoder)))
+        audit = closed_last.enter_context(closing(open_audit(settings)))
+        open_model = model_opener(settings, registry)
+        other = open_other(settings, gallery, open_model)
         _listen(listener)
         app = create_app(
-            settings, model, gallery, audit=audit, registry=registry, evaluate=evaluate
+            settings,
+            model,
+            gallery,
+            audit=audit,
+            registry=registry,
+            open_model=open_model,
+            evaluate=evaluate,
         )
         context: ServiceContext = app.state.context
+        if other is not None:
+            context.models.add(other)
+        encoders.callback(context.models.close)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -202,73 +211,6 @@ def _listen(listener: socket.socket) -> None:
         listener.listen(BACKLOG)
     except OSError as error:
         raise StartError(f"cannot listen on {_address(listener)}: {error.strerror}") from error
-
-
-def _open_encoder(settings: ServiceSettings) -> Encoder:
-    try:
-        return Encoder.open(settings.model, provider=settings.provider, threads=settings.threads)
-    except ModelError as error:
-        raise StartError(str(error)) from error
-
-
-def _open_gallery(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    try:
-        if settings.qdrant_url is not None:
-            return _open_shared(settings, encoder)
-        return Gallery.open(
-            settings.data,
-            model_id=encoder.model_id,
-            embedding_dim=encoder.config.embedding_dim,
-            redis_url=redis_url,
-            policy=UpkeepPolicy(
-                recall_target=settings.recall_target, retention_days=settings.retention_days
-            ),
-            upkeep=True,
-        )
-    except GalleryError as error:
-        raise StartError(str(error)) from error
-    except OSError as error:
-        raise StartError(f"cannot use the data directory {settings.data}: {error}") from error
-
-
-def _open_audit(settings: ServiceSettings) -> AuditLog:
-    try:
-        return AuditLog.open(settings.data / "audit", keep_days=settings.audit_days)
-    except (AuditUnavailableError, GalleryError) as error:
-        raise StartError(str(error)) from error
-
-
-def _open_registry(settings: ServiceSettings) -> ModelRegistry:
-    trials = Trials(
-        provider=settings.provider,
-        timeout_s=settings.publish_timeout_s,
-        max_crop_s=settings.query_deadline_s,
-    )
-    try:
-        return ModelRegistry(settings.models_directory, trials)
-    except GalleryError as error:
-        raise StartError(str(error)) from error
-
-
-def _open_shared(settings: ServiceSettings, encoder: Encoder) -> PersonGallery:
-    try:
-        from gallery_index.shared.gallery import SharedGallery
-    except ImportError as error:
-        raise StartError(
-            f"MPANET_QDRANT_URL needs the extra `scale` ({error}): pip install 'mpanet[scale]'"
-        ) from error
-    assert settings.qdrant_url is not None
-    assert settings.redis_url is not None
-    assert settings.crop_store is not None
-    return SharedGallery.open(
-        redis_url=settings.redis_url.get_secret_value(),
-        qdrant_url=settings.qdrant_url.get_secret_value(),
-        crop_store=settings.crop_store.get_secret_value(),
-        model_id=encoder.model_id,
-        embedding_dim=encoder.config.embedding_dim,
-        retention_days=settings.retention_days,
-    )
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mpanet.demonstration import prepare
     from service.client import ServiceClient, ServiceError
-    from service.server import StartError
+    from service.opening import StartError
     from service.server import run as run_service
 
     def enroll_and_announce(address: str) -> None:

@@ -110,7 +110,8 @@ def demo_model_directory() -> Path:
 def run(args: argparse.Namespace) -> int:
     """Run `mpanet serve` until it is told to stop."""
     settings = settings_from(args)
-    from service.server import StartError, run
+    from service.opening import StartError
+    from service.server import run
 
     evaluate = evaluation_set_of(settings)
     with reported(StartError):

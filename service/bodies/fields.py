@@ -282,6 +282,26 @@ class CompareFields(Fields):
     )
 
 
+class ActivateFields(Fields):
+    """How a model is to be made the active one."""
+
+    override: list[Literal["evaluation"]] = Field(
+        default=[], max_length=1, description="Checks that it need not pass."
+    )
+    entries_without_crop: Literal["erase", "leave_out"] | None = Field(
+        default=None,
+        description=(
+            "What becomes of entries that cannot be embedded anew, for want of a sound crop:"
+            " erased for good, or listed but no longer found."
+        ),
+    )
+    reclaim_kept: bool = Field(
+        default=False,
+        strict=True,
+        description="Give up the vectors that are kept to go back to, if another model's are.",
+    )
+
+
 class BatchFields(Fields):
     """What is said about the crops of a batch."""
 

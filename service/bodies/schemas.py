@@ -59,6 +59,9 @@ class Problem(BaseModel):
     evaluation: dict[str, Any] | None = Field(
         default=None, description="With `evaluation_gate`: figures of both models, in percent."
     )
+    entry_ids: list[str] | None = Field(
+        default=None, description="With `entries_without_crop`: the first of them."
+    )
 
 
 class BatchItem(BaseModel):
@@ -177,26 +180,6 @@ class CompareBody(BaseModel):
     patterns: list[PatternPart] | None = Field(
         description="Null for a projected model: its embedding has no block of a pattern."
     )
-
-
-class ModelBody(BaseModel):
-    """A model that the service has."""
-
-    model_id: str
-    active: bool
-    config: dict[str, Any]
-    embedding_dim: int
-    provider: str | None
-    precision: str | None
-    metrics: Mapping[str, Mapping[str, float]]
-    calibration: Mapping[str, Any] | None
-
-
-class ModelsBody(BaseModel):
-    """The models that the service has."""
-
-    active: str
-    models: list[ModelBody]
 
 
 class HealthBody(BaseModel):

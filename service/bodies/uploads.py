@@ -107,8 +107,11 @@ async def read_form(
     return fields, [Upload(bytes(part.data), part.size, limit) for part in files]
 
 
-async def read_json(request: Request) -> object:
-    """Read a JSON body. Raises: as `read_form`."""
+async def read_json(request: Request, *, empty: object = None) -> object:
+    """Read a JSON body; `empty` stands for none, where one may be left out.
+
+    Raises: as `read_form`.
+    """
     refuse_query(request)
     content_type, _ = content_type_of(request)
     if content_type not in ("", JSON) and not content_type.endswith("+json"):
@@ -116,6 +119,8 @@ async def read_json(request: Request) -> object:
     data = bytearray()
     async for chunk in chunks_of(request, MAX_TEXT_BYTES):
         data += chunk
+    if not data and empty is not None:
+        return empty
     return parse_json(bytes(data))
 
 

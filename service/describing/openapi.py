@@ -71,9 +71,11 @@ def files_body(files: Mapping[str, str]) -> dict[str, Any]:
     return _body("multipart/form-data", schema)
 
 
-def json_body(kind: type[Fields]) -> dict[str, Any]:
+def json_body(kind: type[Fields], *, required: bool = True) -> dict[str, Any]:
     """Describe a JSON body, for `openapi_extra`."""
-    return _body("application/json", kind.model_json_schema())
+    described = _body("application/json", kind.model_json_schema())
+    described["requestBody"]["required"] = required
+    return described
 
 
 def without_null(schema: dict[str, Any]) -> dict[str, Any]:

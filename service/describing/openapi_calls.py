@@ -26,6 +26,7 @@ _IMAGES: Final[Codes] = _ENCODED | {
     *("unsupported_image", "undecodable_image", "too_many_pixels"),
 }
 _RATED: Final[Codes] = frozenset({"not_calibrated", "rate_not_supported"})
+_REFRESH: Final[Codes] = _CHANGED | {"refresh_running"}
 _ASKED: Final[Codes] = _KEYED | _AUDITED | _BODY | _IMAGES | {"role_required", "shutting_down"}
 
 
@@ -106,16 +107,39 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
     ("POST", "/models/{model_id}/activate"): CallDoc(
         "activate_model",
         "Make a model the active one",
-        _KEYED | _AUDITED | {"role_required", "shutting_down", "model_not_found"},
+        _REFRESH
+        | _BODY
+        | {"model_not_found", "invalid_artifact", "encoder_failed"}
+        | {"generation_kept", "entries_without_crop", "refresh_unsupported"},
+        ("Location",),
+    ),
+    ("POST", "/models/{model_id}/calibrate"): CallDoc(
+        "calibrate_model",
+        "Calibrate the active model anew",
+        _REFRESH | {"model_not_found", "refresh_unsupported"},
+        ("Location",),
     ),
     ("POST", "/models/rollback"): CallDoc(
         "rollback_model",
         "Go back to the model before",
-        _KEYED | _AUDITED | {"role_required", "shutting_down", "no_earlier_model"},
-        succeeds=False,
+        _REFRESH
+        | {"no_earlier_model", "model_not_found", "invalid_artifact", "encoder_failed"}
+        | {"crop_unusable"},
     ),
+    ("POST", "/models/reclaim"): CallDoc(
+        "reclaim_model", "Give up what is kept to go back to", _REFRESH | {"no_earlier_model"}
+    ),
+    ("GET", "/jobs"): CallDoc("list_jobs", "List the last jobs", _KEYED),
     ("GET", "/jobs/{job_id}"): CallDoc(
-        "get_job", "Read how far a job is", _KEYED | {"job_not_found"}, succeeds=False
+        "get_job", "Read how far a job is", _KEYED | {"job_not_found", "queue_full"}
+    ),
+    ("GET", "/jobs/{job_id}/events"): CallDoc(
+        "watch_job", "Follow a job", _KEYED | {"job_not_found", "queue_full"}
+    ),
+    ("DELETE", "/jobs/{job_id}"): CallDoc(
+        "cancel_job",
+        "End a job before its time",
+        _KEYED | _AUDITED | {"role_required", "shutting_down", "job_not_found"},
     ),
     ("GET", "/healthz"): CallDoc("get_health", "Is the process alive", _EVERY | {"encoder_failed"}),
     ("GET", "/readyz"): CallDoc(

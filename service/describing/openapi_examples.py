@@ -31,6 +31,7 @@ ENTRY: Final[Mapping[str, Any]] = {
 MODEL: Final[Mapping[str, Any]] = {
     "model_id": MODEL_ID,
     "active": True,
+    "state": "active",
     "config": {
         "backbone": "resnet50",
         "image_size": [384, 128],
@@ -42,6 +43,39 @@ MODEL: Final[Mapping[str, Any]] = {
     "precision": "bf16",
     "metrics": {"sysu-mm01 all": {"mAP": 68.24, "rank1": 70.58}},
     "calibration": None,
+    "created_at": "2026-11-20T09:12:31Z",
+    "source": {"recipe": "mpanet", "commit": "52bb27bda616c06c168e46a54cfcdb99677654e2"},
+    "published_at": "2026-11-20T09:30:02.118000Z",
+    "published_by": "trainer",
+}
+AVAILABLE: Final = {
+    **MODEL,
+    "active": False,
+    "state": "available",
+    "provider": None,
+    "precision": None,
+}
+JOB: Final[Mapping[str, Any]] = {
+    "job_id": REQUEST_ID,
+    "kind": "refresh",
+    "status": "running",
+    "phase": "embedding",
+    "model_id": MODEL_ID,
+    "from_model_id": "d97bfa9b2763656e1a91d1c5a40c3d773d5fddff6f7d090aa93b5e9fe6412495",
+    "total": 20000,
+    "done": 6144,
+    "left_out": 0,
+    "erased": 0,
+    "crops_per_s": 31.6,
+    "seconds_left": 438.4,
+    "waiting_for": None,
+    "started_at": "2026-11-20T09:31:00.204000Z",
+    "finished_at": None,
+    "asked_by": "trainer",
+    "override": [],
+    "entries_without_crop": None,
+    "problem": None,
+    "evaluation": None,
 }
 
 REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -54,6 +88,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "entry_id": ENTRY_ID,
         "attributes": {"site": "north"},
     },
+    "activate_model": {"override": [], "entries_without_crop": None, "reclaim_kept": False},
     "enroll_batch": {
         "files": ["(the bytes of a.jpg)", "(the bytes of b.jpg)"],
         "entries": '[{"modality": "visible", "person_id": "0007"}, {"modality": "infrared"}]',
@@ -168,10 +203,16 @@ ANSWERS: Final[Mapping[str, Any]] = {
             {"pattern": "global", "similarity": 0.5},
         ],
     },
-    "list_models": {"active": MODEL_ID, "models": [MODEL]},
+    "list_models": {"active": MODEL_ID, "kept": None, "refreshing": None, "models": [MODEL]},
     "get_model": MODEL,
-    "publish_model": {**MODEL, "active": False, "provider": None, "precision": None},
-    "activate_model": MODEL,
+    "publish_model": AVAILABLE,
+    "activate_model": JOB,
+    "calibrate_model": {**JOB, "kind": "calibrate", "phase": "calibrating"},
+    "rollback_model": MODEL,
+    "reclaim_model": {"model_id": MODEL_ID, "bytes_freed": 578813952},
+    "list_jobs": {"jobs": [JOB]},
+    "get_job": JOB,
+    "cancel_job": {**JOB, "status": "cancelled", "phase": None, "seconds_left": None},
     "get_health": {"status": "ok"},
     "get_readiness": {
         "status": "ready",
@@ -219,6 +260,17 @@ _DETAILS: Final[Mapping[str, str]] = {
         " against 68.24 %; an override of 'evaluation' lets it pass"
     ),
     "evaluation_failed": "the evaluation set cannot be used: night/7.png cannot be embedded",
+    "refresh_running": f"the refresh of model {MODEL_ID} is under way: {REQUEST_ID}",
+    "generation_kept": (
+        f"the vectors of model {MODEL_ID} are kept to go back to: reclaim them first,"
+        " or say reclaim_kept"
+    ),
+    "entries_without_crop": (
+        "2 entries have no sound crop to embed anew: say entries_without_crop `erase` or"
+        " `leave_out`"
+    ),
+    "crop_unusable": f"the crop of entry '{ENTRY_ID}' cannot be embedded: too many pixels",
+    "refresh_unsupported": "the gallery of several services cannot be refreshed",
     "no_earlier_model": "the service has had no other model than the active one",
     "too_many_bytes": "the file has 10,485,761 bytes; at most 10,485,760 are read",
     "unsupported_image": "expected JPEG, PNG, WebP, BMP or TIFF, came b'GIF89a'",

@@ -105,6 +105,10 @@ class Refresher:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
+    def other(self) -> OtherGeneration | None:
+        """Return the generation beside the one that is searched."""
+        return self._gallery.other()
+
     def activate(
         self,
         model_id: str,

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from gallery_index.errors import ModelChangedError
 from gallery_index.person_gallery import PersonGallery
@@ -20,6 +20,10 @@ ATTEMPTS: Final = 3
 """How often a request begins with the model that answers: a switch takes a moment, and is rare."""
 
 
+def _nothing() -> None:
+    """Close an encoder that needs no closing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """One open model and what its manifest says beside its network."""
@@ -27,17 +31,23 @@ class ServedModel:
     encoder: CropEncoder
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     calibration: Calibration | None = None
+    close: Callable[[], None] = _nothing
+    """Lets go of the encoder; may be called twice."""
 
     @classmethod
     def of(cls, encoder: Encoder) -> "ServedModel":
         """Return an open model with what its manifest says, its calibration read once."""
         manifest = encoder.artifact.manifest
-        return cls(encoder, manifest.metrics, calibration_of(manifest))
+        return cls(encoder, manifest.metrics, calibration_of(manifest), encoder.close)
 
     @property
     def model_id(self) -> str:
         """Content hash of the model."""
         return self.encoder.model_id
+
+
+OpenModel: TypeAlias = Callable[[str], ServedModel]
+"""Opens a model by its id. Raises: ModelNotFoundError, InvalidArtifactError."""
 
 
 def calibration_of(manifest: Manifest) -> Calibration | None:
@@ -101,3 +111,8 @@ class ServedModels:
     def recalibrate(self, model_id: str, calibration: Calibration | None) -> None:
         """Answer with another calibration from now on."""
         self._open[model_id] = replace(self._open[model_id], calibration=calibration)
+
+    def close(self) -> None:
+        """Let go of all encoders."""
+        for model in self._open.values():
+            model.close()

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Request, Response
 from model.artifact import MANIFEST_NAME, ONNX_NAME
 from service.access.caller import Caller
 from service.auditing import AuditedRoute, trail_of
-from service.bodies.schemas import ModelBody, json_answer
+from service.bodies.model_bodies import ModelBody, model_body
+from service.bodies.schemas import json_answer
 from service.bodies.spooling import FilePart, spool_form
 from service.bodies.uploads import MAX_TEXT_BYTES
-from service.context import Context, in_thread
+from service.context import Context, ServiceContext, in_thread
 from service.describing.openapi import files_body
 from service.errors import NotAvailableYetError
 from service.refresh.registry import ModelRegistry, RegisteredModel
@@ -54,7 +55,7 @@ async def publish_model(request: Request, context: Context) -> Response:
         await trail_of(request).begin()
         model, added = await in_thread(registry.admit, artifact, by=caller.name)
     headers = {"Location": f"/models/{model.model_id}"}
-    return json_answer(_body(model), 201 if added else 200, headers)
+    return json_answer(_body(model, context), 201 if added else 200, headers)
 
 
 @asynccontextmanager
@@ -69,15 +70,11 @@ async def _incoming(registry: ModelRegistry) -> AsyncIterator[Path]:
                 await in_thread(stack.close)
 
 
-def _body(model: RegisteredModel) -> ModelBody:
-    manifest = model.artifact.manifest
-    return ModelBody(
-        model_id=model.model_id,
-        active=False,
-        config=manifest.config.model_dump(mode="json"),
-        embedding_dim=manifest.config.embedding_dim,
-        provider=None,
-        precision=None,
-        metrics=manifest.metrics,
-        calibration=manifest.calibration,
+def _body(model: RegisteredModel, context: ServiceContext) -> ModelBody:
+    active = model.model_id == context.gallery.model_id
+    return model_body(
+        model.model_id,
+        "active" if active else "available",
+        served=context.models.find(model.model_id),
+        registered=model,
     )

@@ -3,11 +3,14 @@
 import os
 import signal
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
+from gallery_index.gallery import Gallery
+from model.artifact import ModelArtifact
 from mpanet.cli import build_parser, main
 from mpanet.commands.serve import OPTIONS, settings_from
 from mpanet.errors import CommandError
@@ -15,6 +18,7 @@ from service.client import ServiceClient, ServiceError
 from service.settings import ServiceSettings
 from tests.mpanet.serving import environment, run_mpanet, service
 from tests.service.fakes import crop
+from tests.service.refresh.bad_artifacts import write_model
 from tests.service.tiny_artifact import write_tiny_artifact
 
 
@@ -47,6 +51,22 @@ def test_what_was_acknowledged_is_there_after_a_restart(
     with service(model, data) as second, ServiceClient(second.url) as client:
         assert matches(client) == before
         assert [entry["entry_id"] for entry in client.list()] == ["e1", "e2"]
+
+
+def test_a_gallery_that_was_switched_answers_with_its_own_model(
+    model: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    other = write_model(data / "models" / "by-hand", little=0.5)
+    first = ModelArtifact.load(model).model_id
+    dim = other.config.embedding_dim
+    with closing(Gallery.open(data, model_id=first, embedding_dim=dim)) as gallery:
+        gallery.begin_refresh(other.model_id, dim)
+        gallery.switch(lambda crops: [])
+    with service(model, data) as running, ServiceClient(running.url) as client:
+        assert client.models()["active"] == other.model_id
+        assert client.query([crop(1)], "visible")["model_id"] == other.model_id
+        assert running.stop(signal.SIGTERM) == 0
 
 
 def test_bodies_over_real_sockets(model: Path, tmp_path: Path) -> None:

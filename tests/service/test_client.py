@@ -22,7 +22,7 @@ from tests.service.tiny_artifact import write_tiny_artifact
 METHODS = {
     *("enroll", "enroll_batch", "query", "embed", "compare", "get", "crop", "page", "list"),
     *("update", "delete", "erase_person", "models", "model", "activate", "rollback", "job"),
-    "publish_model",
+    *("publish_model", "reclaim", "calibrate", "jobs", "cancel"),
     *("health", "ready", "metrics", "openapi"),
 }
 
@@ -82,6 +82,9 @@ def test_every_call_of_the_model(client: ServiceClient) -> None:
         (lambda client: client.job("j"), "job_not_found"),
         (lambda client: client.model("m"), "model_not_found"),
         (lambda client: client.rollback(), "no_earlier_model"),
+        (lambda client: client.reclaim(), "no_earlier_model"),
+        (lambda client: client.calibrate(MODEL_ID), "refresh_unsupported"),
+        (lambda client: client.cancel("j"), "job_not_found"),
         (lambda client: client.query([b"text"], "visible"), "unsupported_image"),
         (lambda client: client.query([crop(1)], "ultraviolet"), "invalid_fields"),
     ],
@@ -162,7 +165,11 @@ def test_the_client_has_every_call_of_the_document(
         client.publish_model(write_tiny_artifact(tmp_path / "model").directory)
         client.activate("{model_id}")
         client.rollback()
+        client.reclaim()
+        client.calibrate("{model_id}")
+        client.jobs()
         client.job("{job_id}")
+        client.cancel("{job_id}")
         client.health()
         client.ready()
         client.metrics()

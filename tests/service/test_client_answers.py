@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from service import client_answers as answers
-from service.bodies import schemas
+from service.bodies import model_bodies, schemas
 from service.bodies.fields import EntryPatch
 
 PAIRS: list[tuple[type, type[BaseModel]]] = [
@@ -22,8 +22,11 @@ PAIRS: list[tuple[type, type[BaseModel]]] = [
     (answers.Embedding, schemas.EmbedBody),
     (answers.PatternPart, schemas.PatternPart),
     (answers.Comparison, schemas.CompareBody),
-    (answers.Model, schemas.ModelBody),
-    (answers.Models, schemas.ModelsBody),
+    (answers.Model, model_bodies.ModelBody),
+    (answers.Models, model_bodies.ModelsBody),
+    (answers.Job, model_bodies.JobBody),
+    (answers.Jobs, model_bodies.JobsBody),
+    (answers.Reclaimed, model_bodies.ReclaimBody),
     (answers.Health, schemas.HealthBody),
     (answers.ReadyModel, schemas.ReadyModel),
     (answers.ReadyStore, schemas.ReadyStore),

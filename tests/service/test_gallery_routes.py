@@ -266,7 +266,7 @@ def test_an_erased_person_leaves_nothing_but_a_receipt(http: httpx.Client, perso
 def test_a_store_that_does_not_answer_asks_to_come_back(
     http: httpx.Client, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unavailable(*_: object) -> None:
+    def unavailable(*_: object, **__: object) -> None:
         raise StoreUnavailableError("redis at redis-host does not answer")
 
     monkeypatch.setattr(gallery, "add", unavailable)
@@ -278,6 +278,6 @@ def test_a_store_that_does_not_answer_asks_to_come_back(
 def test_a_full_disk_is_507(
     http: httpx.Client, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gallery, "add", lambda entries: [StorageFullError("no room left")])
+    monkeypatch.setattr(gallery, "add", lambda entries, **_: [StorageFullError("no room left")])
     response = http.post("/gallery", files={"file": crop(1)}, data={"modality": "visible"})
     problem_of(response, 507, "storage_full")

@@ -161,7 +161,7 @@ def test_every_answer_says_its_request_id_and_a_refusal_when_to_come_back(
     [
         ("GET /healthz", "200 500 503"),
         ("GET /models", "200 401 403 429 500 503"),
-        ("GET /jobs/{job_id}", "401 403 404 429 500 503"),
+        ("GET /jobs/{job_id}", "200 401 403 404 429 500 503"),
         ("GET /gallery", "200 401 403 422 429 500 503 507"),
         ("DELETE /gallery/{entry_id}", "204 401 403 404 429 500 503 507"),
         ("PATCH /gallery/{entry_id}", "200 401 403 404 408 413 415 422 429 500 503 507"),

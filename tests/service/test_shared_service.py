@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from gallery_index.shared.gallery import SharedGallery
-from service import server
+from service import opening
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.gallery_index.shared_place import SharedPlace
@@ -114,7 +114,7 @@ def test_the_settings_choose_the_shared_gallery(
 ) -> None:
     asked: dict[str, object] = {}
     monkeypatch.setattr(SharedGallery, "open", lambda **kwargs: asked.update(kwargs))
-    server._open_gallery(shared_settings(tmp_path, "redis://r"), TinyEncoder())  # type: ignore[arg-type]
+    opening.open_gallery(shared_settings(tmp_path, "redis://r"), TinyEncoder())
     assert asked == {
         "redis_url": "redis://r",
         "qdrant_url": "http://127.0.0.1:9",
@@ -128,8 +128,8 @@ def test_the_settings_choose_the_shared_gallery(
 def test_a_qdrant_that_does_not_answer_stops_the_start_in_one_line(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
-    with pytest.raises(server.StartError, match=r"Qdrant at 127\.0\.0\.1:9 .*does not answer"):
-        server._open_gallery(shared_settings(tmp_path, redis_server.url), TinyEncoder())  # type: ignore[arg-type]
+    with pytest.raises(opening.StartError, match=r"Qdrant at 127\.0\.0\.1:9 .*does not answer"):
+        opening.open_gallery(shared_settings(tmp_path, redis_server.url), TinyEncoder())
 
 
 def test_without_the_extra_the_start_says_what_to_install(
@@ -138,5 +138,5 @@ def test_without_the_extra_the_start_says_what_to_install(
     for name in ("gallery", "qdrant_index", "qdrant_filters"):
         monkeypatch.delitem(sys.modules, f"gallery_index.shared.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    with pytest.raises(server.StartError, match=r"pip install 'mpanet\[scale\]'"):
-        server._open_gallery(shared_settings(tmp_path, "redis://r"), TinyEncoder())  # type: ignore[arg-type]
+    with pytest.raises(opening.StartError, match=r"pip install 'mpanet\[scale\]'"):
+        opening.open_gallery(shared_settings(tmp_path, "redis://r"), TinyEncoder())
