@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.calibration import Calibration, PairKind, RateNotSupportedError, pair_kind
+from model.calibration import Calibration, PairKind, pair_kind
+from model.errors import RateNotSupportedError
 from service.errors import NotCalibratedError, RateNotPromisedError
 
 PRIOR: Final = 0.5

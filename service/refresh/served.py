@@ -8,8 +8,9 @@ from typing import Final, TypeAlias, TypeVar
 from gallery_index.errors import ModelChangedError
 from gallery_index.person_gallery import PersonGallery
 from model.artifact import Manifest
-from model.calibration import Calibration, CalibrationError
+from model.calibration import Calibration
 from model.encoder import Encoder
+from model.errors import CalibrationError
 from service.engine.crop_encoder import CropEncoder
 
 T = TypeVar("T")

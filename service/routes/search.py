@@ -1,6 +1,5 @@
 """`/query`, `/embed`, `/compare`: what is asked of the model."""
 
-import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from service.bodies.uploads import Upload, read_form
 from service.context import Context, ServiceContext, unless_client_leaves
 from service.describing.openapi import form_body
 from service.engine.crop_jobs import EmbeddedCrop
-from service.errors import NotAvailableYetError
+from service.errors import NotAvailableYetError, NotCalibratedError, RateNotPromisedError
 from service.ids import new_id
+from service.observing.score_drift import KNOWN_AT
 from service.observing.stages import of_crops, stages_of
 from service.refresh.served import ServedModel
 from service.scores import SeenPerson, thresholds_at
@@ -68,15 +68,18 @@ async def query(request: Request, context: Context) -> Response:
     trail_of(request).sent(fields, uploads)
     _refuse_unavailable(fields)
     deadline = time.monotonic() + settings.query_deadline_s
+    drift = context.metrics.drift
 
     async def answer(served: ServedModel) -> tuple[list[EmbeddedCrop], Answered]:
         demanded = _demanded(fields, served)
         crops = await _embed(request, context, uploads, served)
         person = SeenPerson.of(fields.modality, [crop.embedding for crop in crops])
         thresholds = None if demanded is None else person.least(demanded)
-        search = functools.partial(
-            find, context.gallery, person.direction, fields, served.model_id, thresholds
-        )
+
+        def search() -> Found:
+            drift.look(context.gallery, served, fields.modality, crops[0].embedding)
+            return find(context.gallery, person.direction, fields, served.model_id, thresholds)
+
         found = await context.searches.run(search, deadline)
         return crops, Answered(served, person, thresholds, found)
 
@@ -88,6 +91,8 @@ async def query(request: Request, context: Context) -> Response:
     if fields.rerank:
         stages_of(request)["rerank"] = timings.rerank
     context.metrics.count_query()
+    if (known := _is_known(fields, answered)) is not None:
+        drift.count_query(known=known)
     return json_answer(_query_body(fields, answered, timings))
 
 
@@ -179,8 +184,30 @@ def _demanded(fields: QueryFields, served: ServedModel) -> dict[PairKind, float]
     """Return the thresholds of the rate that is asked for. Raises: as `thresholds_at`."""
     if fields.max_false_accept_rate is None:
         return None
-    pairs = [pair_kind(fields.modality, target) for target in target_modalities(fields)]
-    return thresholds_at(fields.max_false_accept_rate, pairs, served.calibration)
+    return thresholds_at(fields.max_false_accept_rate, _pairs(fields), served.calibration)
+
+
+def _pairs(fields: QueryFields) -> list[PairKind]:
+    return [pair_kind(fields.modality, target) for target in target_modalities(fields)]
+
+
+def _is_known(fields: QueryFields, answered: Answered) -> bool | None:
+    """Return whether a match is one at the rate of `KNOWN_AT`; None where that is not to be said.
+
+    A query that asks for more than that is no measure of who is known.
+    """
+    rate = fields.max_false_accept_rate
+    if fields.min_similarity is not None or (rate is not None and rate < KNOWN_AT):
+        return None
+    try:
+        thresholds = thresholds_at(KNOWN_AT, _pairs(fields), answered.served.calibration)
+    except (NotCalibratedError, RateNotPromisedError):
+        return None
+    least = answered.person.least(thresholds)
+    return any(
+        match.similarity >= least[pair_kind(fields.modality, match.entry.modality)]
+        for match in answered.found.matches
+    )
 
 
 def _query_body(fields: QueryFields, answered: Answered, timings: Timings) -> QueryBody:

@@ -6,7 +6,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from model.calibration import Calibration, PairKind, RateNotSupportedError
+from model.calibrating import calibrate_pairs
+from model.calibration import Calibration, PairKind
+from model.errors import RateNotSupportedError
 from tests.service.fakes import TinyEncoder, TinyEncoding, encoded
 
 MEAN, STD = 0.485, 0.229
@@ -43,7 +45,7 @@ class ByHand:
 
     def threshold(self, pair: PairKind, rate: float) -> float:
         if rate < LOWEST:
-            raise RateNotSupportedError(pair, rate, LOWEST, 30_000)
+            raise RateNotSupportedError(pair, rate, lowest_rate=LOWEST, pairs_needed=30_000)
         return self._thresholds[pair]
 
     def probability(self, pair: PairKind, similarity: float, *, prior: float) -> float | None:
@@ -56,3 +58,14 @@ class ByHand:
 def calibrated(thresholds: Mapping[PairKind, float]) -> Calibration:
     """Return a calibration with these thresholds at 0.001 and above."""
     return cast(Calibration, ByHand(thresholds))
+
+
+def measured(shift: float = 0.0) -> Calibration:
+    """Return a calibration of visible pairs: impostors evenly between 0 and 0.5, then shifted."""
+    impostors = np.linspace(0, 0.5, 400) + shift
+    genuine = np.linspace(0.3, 0.9, 50) + shift
+    return calibrate_pairs(
+        np.concatenate([impostors, genuine]),
+        np.arange(450) >= 400,
+        ["visible-visible"] * 450,
+    )
