@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "synthesize": "render people in both modalities as a dataset",
     "enroll": "send a directory or a CSV of crops to a running service",
     "query": "find a person in a running service",
+    "refresh": "change the model of a running service, or go back",
     "keys": "make, list and revoke API keys",
     "audit": "read the audit log of a service",
     "gallery": "check and maintain a gallery directory",

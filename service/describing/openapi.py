@@ -175,9 +175,10 @@ def _success(responses: Mapping[str, Any], call: CallDoc) -> dict[str, Any]:
         if answer["description"] == "Successful Response":
             answer["description"] = HTTPStatus(int(status)).phrase
         answer["headers"] = headers_of(*call.headers)
-        if call.name in examples.ANSWERS:
+        example = examples.ANSWERS.get(f"{call.name}_{status}", examples.ANSWERS.get(call.name))
+        if example is not None:
             for content in answer["content"].values():
-                content["example"] = examples.ANSWERS[call.name]
+                content.setdefault("example", example)
     return answers
 
 

@@ -207,6 +207,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "get_model": MODEL,
     "publish_model": AVAILABLE,
     "activate_model": JOB,
+    "activate_model_200": MODEL,
     "calibrate_model": {**JOB, "kind": "calibrate", "phase": "calibrating"},
     "rollback_model": MODEL,
     "reclaim_model": {"model_id": MODEL_ID, "bytes_freed": 578813952},

@@ -11,6 +11,9 @@ FEW = 2.5
 """One slow batch at the start is no ground to refuse anybody: this takes three."""
 ONE_SIZE = 0.01
 """A variance of sizes below this tells nothing of what another size would cost."""
+ALIKE = 250
+"""After how many batches of one size another one is tried where others wait for it: in one of a
+hundred of their waits it must not show."""
 
 
 class BatchCost:
@@ -22,6 +25,7 @@ class BatchCost:
 
     def __init__(self) -> None:
         self._n = self._x = self._y = self._xx = self._xy = 0.0
+        self._last = self._largest = self._alike = 0
 
     def observe(self, crops: int, seconds: float) -> None:
         """Take in a batch that ran."""
@@ -33,11 +37,8 @@ class BatchCost:
             ("_xy", crops * seconds),
         ):
             setattr(self, name, getattr(self, name) * DECAY + value)
-
-    @property
-    def known(self) -> bool:
-        """Whether any batch ran."""
-        return self._n > 0
+        self._alike = self._alike + 1 if crops == self._last else 1
+        self._last, self._largest = crops, max(crops, self._largest)
 
     def seconds(self, crops: int) -> float:
         """Return what a batch of this size should take; 0 while nothing is known."""
@@ -62,6 +63,18 @@ class BatchCost:
         else:
             pays = EFFICIENCY / (1 - EFFICIENCY) * base / slope
         return max(1, min(most, math.floor(max(in_time, pays))))
+
+    def size_within(self, most: int, target_s: float) -> int:
+        """Return the largest batch that stays within the target, whether it pays or not; or 1.
+
+        At most twice the largest that ran. Where all were of one size, one more tells now and then
+        what another costs.
+        """
+        base, slope = self._line()
+        in_time = math.floor((target_s - base) / slope) if slope > 0 else most
+        if self._alike >= ALIKE:
+            in_time = max(in_time, self._last + 1)
+        return max(1, min(most, in_time, 2 * self._largest))
 
     def _line(self) -> tuple[float, float]:
         """Return the cost of any batch and of each crop, neither below 0."""

@@ -20,6 +20,7 @@ from model.preprocessing import ImageLimits, read_image
 from service.engine.batch_cost import BatchCost
 from service.engine.crop_encoder import CropEncoder
 from service.engine.crop_jobs import KINDS, CropJob, JobQueue, Kind
+from service.engine.turns import Turns
 from service.errors import (
     DeadlineExceededError,
     EncoderFailedError,
@@ -27,10 +28,6 @@ from service.errors import (
     ShuttingDownError,
 )
 
-QUERIES_IN_A_ROW: Final = 7
-"""How many batches of queries run while enrolments wait; then one of theirs does."""
-OTHERS_IN_A_ROW: Final = 31
-"""How many batches of requests run while crops of a refresh wait; then one of theirs does."""
 STUCK_S: Final = 30.0
 """A batch that takes this long is one of an encoder that hangs."""
 
@@ -105,8 +102,7 @@ class CropEngine:
         self._encoding: list[CropJob] = []
         self._busy_since: float | None = None
         self._failures = 0
-        self._query_batches = 0
-        self._other_batches = 0
+        self._turns = Turns()
         self.seconds_per_crop = 0.0
         self._closed = False
 
@@ -127,6 +123,7 @@ class CropEngine:
                 job.withdrawn = True
             taken = sum(self._uploads.remove(job) or self._ready.remove(job) for job in jobs)
             self._to_decode.notify_all()
+            self._to_encode.notify()
         self._dropped(taken, reason)
 
     def refuse_waiting(self) -> None:
@@ -187,7 +184,7 @@ class CropEngine:
                 self._decoding[job.kind] -= 1
                 if error is None and not job.withdrawn:
                     self._ready.add(job)
-                    self._to_encode.notify()
+                self._to_encode.notify()  # in any case: a refresh may have let it pass
             if error is not None:
                 job.settle(error)
 
@@ -233,11 +230,11 @@ class CropEngine:
         while True:
             with self._lock:
                 self._encoding, self._busy_since = [], None
-                while not any(map(self._ready.count, KINDS)):
+                while (kind := self._kind_in_turn()) is None:
                     if self._closed and not any(map(self._waiting, KINDS)):
                         return []
                     self._to_encode.wait()
-                late = self._take_batch()
+                late = self._take_batch(kind)
                 self._busy_since = time.monotonic()
                 self._to_decode.notify_all()
             for job in late:
@@ -246,16 +243,14 @@ class CropEngine:
             if self._encoding:
                 return self._encoding
 
-    def _take_batch(self) -> list[CropJob]:
+    def _take_batch(self, kind: Kind) -> list[CropJob]:
         """Move jobs of one kind and model into `_encoding`; returns those that are too late."""
-        kind = self._kind_in_turn()
         late: list[CropJob] = []
         encoder = self._ready.first(kind).encoder
         cost = self._cost_of(encoder)
         done_at = time.monotonic() + cost.seconds(1)
-        size = cost.best_size(self._max_batch, self._batch_s[kind])
-        if kind == "refresh" and not cost.known:
-            size = 1  # whatever it costs, a query waits for it
+        fit = cost.size_within if kind == "refresh" else cost.best_size
+        size = fit(self._max_batch, self._batch_s[kind])
         while self._ready.count(kind) and len(self._encoding) < size:
             if self._ready.first(kind).encoder is not encoder:
                 break
@@ -263,24 +258,10 @@ class CropEngine:
             (self._encoding if job.deadline >= done_at else late).append(job)
         return late
 
-    def _kind_in_turn(self) -> Kind:
-        """Queries go first; after so many batches of theirs a waiting enrolment has its turn.
-
-        A refresh comes last, and after so many of both has its turn.
-        """
-        requests = self._ready.count("query") or self._ready.count("enroll")
-        if self._ready.count("refresh"):
-            if not requests or self._other_batches >= OTHERS_IN_A_ROW:
-                self._other_batches = 0
-                return "refresh"
-            self._other_batches += 1
-        if not self._ready.count("enroll"):
-            return "query"
-        if self._ready.count("query") and self._query_batches < QUERIES_IN_A_ROW:
-            self._query_batches += 1
-            return "query"
-        self._query_batches = 0
-        return "enroll"
+    def _kind_in_turn(self) -> Kind | None:
+        coming = self._uploads.count("query") + self._decoding["query"]
+        ready = {kind: self._ready.count(kind) for kind in KINDS}
+        return self._turns.next(ready, query_coming=coming > 0)
 
     def _encode(self, batch: Sequence[CropJob]) -> None:
         try:

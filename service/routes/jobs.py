@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -18,6 +18,12 @@ from service.refresh.jobs import Job
 router = APIRouter(tags=["models"], route_class=AuditedRoute)
 
 EVENTS: Final = "text/event-stream"
+OF_EVENTS: Final[dict[str, Any]] = {
+    EVENTS: {
+        "schema": {"type": "string"},
+        "example": 'event: progress\ndata: {"job_id": "...", "done": 6144, ...}\n\n',
+    }
+}
 EVERY_S: Final = 0.25
 HEARTBEAT_S: Final = 15.0
 CANCEL_S: Final = 5.0
@@ -34,7 +40,7 @@ async def list_jobs(context: Context) -> JobsBody:
 @router.get(
     "/jobs/{job_id}",
     response_model=JobBody,
-    responses={200: {"content": {EVENTS: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": OF_EVENTS}},
 )
 async def get_job(job_id: str, request: Request, context: Context) -> Response:
     """Read how far a job is; with `Accept: text/event-stream` as it goes."""
@@ -47,12 +53,7 @@ async def get_job(job_id: str, request: Request, context: Context) -> Response:
 @router.get(
     "/jobs/{job_id}/events",
     response_class=Response,
-    responses={
-        200: {
-            "description": "Server-sent events.",
-            "content": {EVENTS: {"schema": {"type": "string"}}},
-        }
-    },
+    responses={200: {"description": "Server-sent events.", "content": OF_EVENTS}},
 )
 async def watch_job(job_id: str, context: Context) -> Response:
     """Follow a job: an event `progress` whenever it is further, and `end` with its last state."""

@@ -17,6 +17,7 @@ def problem_of(response: httpx.Response, status: int, code: str) -> dict[str, An
         "invalid_fields": {"errors"},
         "not_ready": {"reasons"},
         "evaluation_gate": {"evaluation"},
+        "entries_without_crop": {"entry_ids"},
     }.get(code, set())
     assert set(problem) - PROBLEM_FIELDS <= extra
     assert problem.keys() >= PROBLEM_FIELDS

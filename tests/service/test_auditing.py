@@ -294,7 +294,11 @@ def test_a_change_of_model_is_recorded_before_and_after(
     assert (asked["phase"], asked["call"]) == ("asked", call)
     assert (done["phase"], done["status"], done.get("code")) == ("done", status, code)
     if "activate" in call:
-        assert asked["fields"] == {"model_id": path.split("/")[2]}
+        assert asked["fields"] == {
+            "model_id": path.split("/")[2],
+            "override": [],
+            "reclaim_kept": False,
+        }
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,36 @@ def test_a_line_that_noise_turns_down_costs_nobody_anything_below_zero() -> None
     cost.observe(8, 0.010)
     assert cost.seconds(100) > 0
     assert cost.best_size(32, 0.1) == 32
+
+
+def test_whoever_others_wait_for_begins_with_one_crop_and_doubles() -> None:
+    cost, sizes = BatchCost(), []
+    for _ in range(6):
+        sizes.append(cost.size_within(32, 0.1))
+        cost.observe(sizes[-1], 0.010 + 0.001 * sizes[-1])
+    assert sizes == [1, 2, 4, 8, 16, 32]
+
+
+def test_whoever_others_wait_for_stays_within_the_target_even_if_it_does_not_pay() -> None:
+    cost = learned(0.080, 0.004, [1, 2, 4, 8])
+    assert cost.best_size(32, 0.1) == 32
+    assert cost.size_within(32, 0.1) == 5  # 80 ms and 5 x 4 ms
+    assert cost.size_within(32, 0.01) == 1
+
+
+def test_a_crop_that_takes_the_whole_target_goes_alone_and_rarely_in_company() -> None:
+    cost, sizes = BatchCost(), []
+    for _ in range(502):
+        sizes.append(cost.size_within(32, 0.03))
+        cost.observe(sizes[-1], 0.020 * sizes[-1])
+    assert sizes[:250] == [1] * 250
+    assert sizes.count(2) == 2
+    assert sizes.count(1) == 500
+
+
+def test_company_that_turns_out_to_be_cheap_is_kept() -> None:
+    cost, sizes = BatchCost(), []
+    for _ in range(600):
+        sizes.append(cost.size_within(32, 0.031))
+        cost.observe(sizes[-1], 0.015 + 0.005 * sizes[-1])
+    assert sizes[-1] == 3  # 15 ms and 3 x 5 ms

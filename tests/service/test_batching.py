@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.errors import UndecodableImageError, UnsupportedImageError
+from model.errors import ImageError, UndecodableImageError, UnsupportedImageError
 from model.preprocessing import ImageLimits, PreprocessingConfig, read_image, to_input
 from service.engine.batching import CropEngine
 from service.engine.crop_encoder import CropEncoder
@@ -438,6 +438,63 @@ def test_a_refresh_waits_for_every_request(engine: EngineOf, held: HeldEncoder) 
     assert refresh.settled == []
     held.let.release()
     refresh.outcomes()
+
+
+class Undecoded(TinyEncoder):
+    """Takes the last step of decoding only when it is let."""
+
+    model_id = "undecoded"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.let = threading.Event(), threading.Event()
+        self.prepare_error: ImageError | None = None
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        self.begun.set()
+        assert self.let.wait(LONG_S)
+        if self.prepare_error is not None:
+            raise self.prepare_error
+        return super().prepare(image)
+
+
+def test_a_refresh_lets_a_query_pass_that_is_still_decoded(
+    engine: EngineOf, held: HeldEncoder
+) -> None:
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    refresh = Sent(engine, [crop(1), crop(2)], "refresh")
+    ready(engine, 2)
+    slow = Undecoded()
+    query = Sent(engine, [crop(3)], encoder=slow)
+    assert slow.begun.wait(LONG_S)
+    held.let.release()
+    first.outcomes()
+    slow.let.set()
+    query.outcomes()  # which it had not, were the held encoder busy with the refresh
+    held.let.release()
+    refresh.outcomes()
+
+
+def test_a_refresh_goes_on_when_the_query_it_let_pass_cannot_be_decoded(
+    engine: EngineOf, held: HeldEncoder
+) -> None:
+    first = Sent(engine, [crop(0)])
+    assert held.begun.acquire(timeout=LONG_S)
+    refresh = Sent(engine, [crop(1)], "refresh")
+    ready(engine, 1)
+    slow = Undecoded()
+    slow.prepare_error = UndecodableImageError("cut off")
+    query = Sent(engine, [crop(3)], encoder=slow)
+    assert slow.begun.wait(LONG_S)
+    for _ in range(2):
+        held.let.release()
+    first.outcomes()
+    slow.let.set()
+    [failed] = query.outcomes()
+    assert failed is slow.prepare_error
+    [embedded] = refresh.outcomes()
+    assert isinstance(embedded, EmbeddedCrop)
 
 
 def test_a_refresh_has_its_turn_among_requests_without_end(
