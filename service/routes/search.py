@@ -31,7 +31,7 @@ from service.ids import new_id
 from service.observing.score_drift import KNOWN_AT
 from service.observing.stages import of_crops, stages_of
 from service.refresh.served import ServedModel
-from service.scores import SeenPerson, thresholds_at
+from service.scores import SeenPerson, prior_among, thresholds_at
 from service.searching import Found, find, target_modalities
 
 
@@ -44,10 +44,15 @@ class Answered:
     thresholds: dict[PairKind, float] | None
     found: Found
 
+    @property
+    def prior(self) -> float:
+        """How probable it was that an entry shows the person, before it was looked at."""
+        return prior_among(self.found.individuals)
+
     def probability(self, match: Match) -> float | None:
         """Return how probable it is that a match shows the person."""
         return self.person.probability(
-            match.entry.modality, match.similarity, self.served.calibration
+            match.entry.modality, match.similarity, self.served.calibration, self.prior
         )
 
 
@@ -144,7 +149,7 @@ async def compare(request: Request, context: Context) -> CompareBody:
         model_id=served.model_id,
         similarity=similarity,
         probability=SeenPerson(first, one.embedding).probability(
-            second, similarity, served.calibration
+            second, similarity, served.calibration, prior_among(1)
         ),
         threshold=threshold,
         accepted=None if threshold is None else similarity >= threshold,
@@ -219,6 +224,7 @@ def _query_body(fields: QueryFields, answered: Answered, timings: Timings) -> Qu
         gallery_size=found.gallery_size,
         timings_ms=timings,
         unknown=not found.matches,
+        prior=answered.prior,
         thresholds=answered.thresholds,
         compared=compared,
         expected_false_accepts=None if rate is None or compared is None else rate * compared,
