@@ -321,6 +321,11 @@ class Gallery:
             mask = self._index.table.searchable(filter)
             return self._index.table.positions if mask is None else int(np.count_nonzero(mask))
 
+    def individuals(self) -> int:
+        """Return how many persons there are, one for each entry without a person."""
+        with self._reading():
+            return self._index.table.individuals
+
     def random_matches(
         self, query: NDArray[np.float32], n: int, *, model_id: str | None = None
     ) -> builtins.list[Match]:

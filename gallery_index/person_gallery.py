@@ -96,6 +96,9 @@ class PersonGallery(Protocol):
     def count(self, filter: EntryFilter = _ANY) -> int:
         """Return how many entries a search with this filter compares."""
 
+    def individuals(self) -> int:
+        """Return how many persons there are, one for each entry without a person."""
+
     def random_matches(
         self, query: NDArray[np.float32], n: int, *, model_id: str | None = None
     ) -> builtins.list[Match]:

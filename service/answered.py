@@ -27,7 +27,7 @@ from service.explaining.parts import parts_of
 from service.ids import new_id
 from service.observing.score_drift import KNOWN_AT
 from service.refresh.served import ServedModel
-from service.scores import SeenPerson, thresholds_at
+from service.scores import SeenPerson, prior_among, thresholds_at
 from service.searching import Found, find, target_modalities
 
 Parts = list[list[PatternPart] | None]
@@ -69,6 +69,11 @@ class Answered:
     asked: Asked
     found: Found
     parts: Parts | None
+
+    @property
+    def prior(self) -> float:
+        """How probable it was that an entry shows the person, before it was looked at."""
+        return prior_among(self.found.individuals)
 
     def is_known(self) -> bool | None:
         """Return whether a match is one at the rate of `KNOWN_AT`; None where none can tell.
@@ -113,6 +118,7 @@ class Answered:
             gallery_size=self.found.gallery_size,
             timings_ms=timings,
             unknown=not self.found.matches,
+            prior=self.prior,
             thresholds=self.asked.thresholds,
             compared=compared,
             expected_false_accepts=None if rate is None or compared is None else rate * compared,
@@ -125,7 +131,7 @@ class Answered:
     def _match(self, query_id: str, rank: int, match: Match) -> MatchBody:
         calibration = self.asked.served.calibration
         probability = self.asked.person.probability(
-            match.entry.modality, match.similarity, calibration
+            match.entry.modality, match.similarity, calibration, self.prior
         )
         body = match_body(rank, match, probability)
         if self.parts is None:

@@ -120,6 +120,7 @@ class QueryAnswer(TypedDict):
     gallery_size: int
     timings_ms: Timings
     unknown: bool
+    prior: float
     thresholds: dict[str, float] | None
     compared: int | None
     expected_false_accepts: float | None

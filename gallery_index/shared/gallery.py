@@ -291,6 +291,11 @@ class SharedGallery:
         validation.check_filter(filter)
         return len(self) if filter == _ANY else self._index.count(filter)
 
+    def individuals(self) -> int:
+        """Return how many persons there are; where there are none, how many entries."""
+        counts = self._records.counts()
+        return counts.persons or counts.entries
+
     def random_matches(
         self, query: NDArray[np.float32], n: int, *, model_id: str | None = None
     ) -> builtins.list[Match]:

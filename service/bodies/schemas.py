@@ -116,8 +116,8 @@ class MatchBody(BaseModel):
     )
     probability: float | None = Field(
         description=(
-            "That both crops show one person, were that as likely as not before anybody looked;"
-            " null where the model is not calibrated for such a pair of modalities."
+            "That the entry shows the person, by the calibration of the model and the `prior`; null"
+            " where it is not calibrated for such a pair of modalities."
         )
     )
     crop_url: str | None = Field(description="Null where the crop was not kept.")
@@ -149,6 +149,12 @@ class QueryBody(BaseModel):
     gallery_size: int = Field(description="Entries in the gallery, filtered ones included.")
     timings_ms: Timings
     unknown: bool = Field(description="Nobody in the gallery is alike enough: no matches.")
+    prior: float = Field(
+        description=(
+            "How probable that is of an entry before it is looked at: the person is any of the"
+            " gallery's, or somebody else, each as likely."
+        )
+    )
     thresholds: dict[PairKind, float] | None = Field(
         description=(
             "The least similarity of a match at `max_false_accept_rate`, by the modalities of query"
@@ -183,7 +189,9 @@ class CompareBody(BaseModel):
 
     model_id: str
     similarity: float
-    probability: float | None = Field(description="As that of a match.")
+    probability: float | None = Field(
+        description="As that of a match; it is as likely as not before the crops are looked at."
+    )
     threshold: float | None = Field(
         description="The least similarity of such a pair at `max_false_accept_rate`, if asked for."
     )

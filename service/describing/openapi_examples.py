@@ -174,6 +174,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
         "gallery_size": 240,
         "timings_ms": {"decode": 0.9, "queue": 0.1, "embed": 14.2, "search": 1.3, "rerank": 0.0},
         "unknown": False,
+        "prior": 0.016393,
         "thresholds": {"infrared-visible": 0.6204},
         "compared": 120,
         "expected_false_accepts": 0.12,

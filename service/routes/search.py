@@ -24,7 +24,7 @@ from service.engine.crop_jobs import EmbeddedCrop
 from service.explaining.parts import pattern_parts
 from service.observing.stages import of_crops, stages_of
 from service.refresh.served import ServedModel
-from service.scores import SeenPerson, thresholds_at
+from service.scores import SeenPerson, prior_among, thresholds_at
 from service.searching import Found
 
 router = APIRouter(tags=["search"], route_class=AuditedRoute)
@@ -119,7 +119,7 @@ async def compare(request: Request, context: Context) -> CompareBody:
         model_id=served.model_id,
         similarity=similarity,
         probability=SeenPerson(first, one.embedding).probability(
-            second, similarity, served.calibration
+            second, similarity, served.calibration, prior_among(1)
         ),
         threshold=threshold,
         accepted=None if threshold is None else similarity >= threshold,

@@ -20,7 +20,7 @@ from tests.service.test_gallery_routes import enrol
 
 QUERY_FIELDS = {
     *("query_id", "model_id", "gallery_size", "timings_ms", "unknown", "matches"),
-    *("thresholds", "compared", "expected_false_accepts"),
+    *("prior", "thresholds", "compared", "expected_false_accepts"),
 }
 COMPARE_FIELDS = {
     *("model_id", "similarity", "probability", "threshold", "accepted", "patterns"),
