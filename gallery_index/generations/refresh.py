@@ -157,8 +157,21 @@ class Refresh:
         }
         if alive:
             other.put(alive, index.table)
+            self._renew(alive)
             self._extend(other)
         return len(alive)
+
+    def _renew(self, vectors: Mapping[int, NDArray[np.float16]]) -> None:
+        """Put the codes of rows that were passed over before into the stage beside."""
+        table, stage = self._memory.index.table, self._memory.index.beside
+        if stage is None:
+            return
+        rows = np.array(sorted(vectors), np.int64)
+        positions = table.positions_of(rows)
+        there = (positions >= 0) & (positions < len(stage))
+        if there.any():
+            given = np.stack([vectors[row] for row in rows[there].tolist()])
+            stage.replace(positions[there], stage.quantizer.encode(given))
 
     def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
         """Read vectors of the other generation. Raises: ModelChangedError: it is of another."""

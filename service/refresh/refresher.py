@@ -280,6 +280,7 @@ class Refresher:
         self._pass_gate(job, served)
         self._phase(job, "embedding")
         self._give_up_old(job)
+        incomplete = 0
         while True:
             self._fill(job, served, pace)
             self._phase(job, "indexing")
@@ -293,7 +294,11 @@ class Refresher:
                 self._switch(served)
                 return
             except RefreshIncompleteError as error:
-                self._give_up(job, self._rows_of(error.entry_ids))
+                incomplete += 1
+                if incomplete == 1:  # vectors may be on their way, of crops that are not kept
+                    self._stopping.wait(PATIENCE_S)
+                else:
+                    self._give_up(job, self._rows_of(error.entry_ids))
 
     def _begin_generation(self, job: Job, served: ServedModel) -> None:
         """Make the generation, or go on with it; entries enrolled from now on can all be in it."""
