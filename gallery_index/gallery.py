@@ -32,6 +32,7 @@ from gallery_index.exact_search import exact_search
 from gallery_index.files.crops import CropStore, read_checked
 from gallery_index.generations.refresh import Refresh
 from gallery_index.group_commit import GroupCommit
+from gallery_index.index.half_precision import similarities
 from gallery_index.index_care import IndexCare
 from gallery_index.opening import GalleryFiles, open_files
 from gallery_index.query_reranking import reranked
@@ -312,6 +313,38 @@ class Gallery:
                 if (entry := self._index.table.find(match.entry.row)) is not None
             ]
             return reranked(current, ask, lambda rows: self._index.vectors(rows).comparable())
+
+    def count(self, filter: EntryFilter = _ANY) -> int:
+        """Return how many entries a search with this filter compares. Raises: InvalidEntryError."""
+        validation.check_filter(filter)
+        with self._reading():
+            mask = self._index.table.searchable(filter)
+            return self._index.table.positions if mask is None else int(np.count_nonzero(mask))
+
+    def individuals(self) -> int:
+        """Return how many persons there are, one for each entry without a person."""
+        with self._reading():
+            return self._index.table.individuals
+
+    def random_matches(
+        self, query: NDArray[np.float32], n: int, *, model_id: str | None = None
+    ) -> builtins.list[Match]:
+        """Return up to `n` entries drawn at random, with their similarity to a query (D,).
+
+        Each entry is as likely as any other; fewer come where entries were deleted or are damaged.
+        Raises: InvalidEntryError for a query that cannot be; ModelChangedError as `search`.
+        """
+        with self._reading():
+            self._check_model(model_id)
+            vector = validation.normalised(query, self._files.identity.embedding_dim, "query")
+            rows = self._index.random_rows(n)
+            stored = self._index.vectors(rows)
+            values = similarities(vector, stored.values)[stored.sound].tolist()
+            sound = rows[stored.sound].tolist()
+            return [
+                Match(self._index.table.at(row), value)
+                for row, value in zip(sound, values, strict=True)
+            ]
 
     def other(self) -> OtherGeneration | None:
         """Return the generation beside the one searched; see `RefreshableGallery`."""

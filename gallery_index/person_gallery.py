@@ -93,6 +93,17 @@ class PersonGallery(Protocol):
     def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
         """Read the vectors of rows by a model. Raises: ModelChangedError if it has none of it."""
 
+    def count(self, filter: EntryFilter = _ANY) -> int:
+        """Return how many entries a search with this filter compares."""
+
+    def individuals(self) -> int:
+        """Return how many persons there are, one for each entry without a person."""
+
+    def random_matches(
+        self, query: NDArray[np.float32], n: int, *, model_id: str | None = None
+    ) -> builtins.list[Match]:
+        """Return up to `n` entries drawn at random, with their similarity to a query (D,)."""
+
     def verify(self) -> VerificationReport:
         """Read everything and report whatever disagrees."""
 

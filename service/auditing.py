@@ -7,7 +7,7 @@ what it is about. How records get to the disk is `audit`.
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Literal
@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from gallery_index.records import Added, ErasureReceipt, GalleryEntry, Match
+from model.calibration import PairKind
 from service.audit.event import AuditEvent, Phase, ShownEntry
 from service.audit.log import AuditLog
 from service.bodies.fields import EnrolFields, EntryPatch, Fields
@@ -158,13 +159,14 @@ class Trail:
         """Note the model that a call is about, where its path does not say."""
         self._event = replace(self._event, fields={"model_id": _short(model_id)})
 
-    def found(self, matches: Sequence[Match]) -> None:
-        """Note what a query is answered with."""
+    def found(self, matches: Sequence[Match], thresholds: Mapping[PairKind, float] | None) -> None:
+        """Note what a query is answered with, and the thresholds of the rate it asked for."""
         shown = tuple(
             ShownEntry(match.entry.entry_id, match.entry.person_id, match.similarity)
             for match in matches
         )
-        self._event = replace(self._event, shown=shown)
+        least = {str(pair): similarity for pair, similarity in (thresholds or {}).items()}
+        self._event = replace(self._event, shown=shown, unknown=not shown, thresholds=least)
 
     def enrolled(self, outcomes: Iterable[Added | Exception]) -> None:
         """Note what became of each item."""

@@ -110,12 +110,20 @@ class Match(TypedDict):
 
 
 class QueryAnswer(TypedDict):
-    """The answer to a query: matches, best first."""
+    """The answer to a query: matches, best first; `unknown` where there are none.
+
+    The last three but `matches` are there with `max_false_accept_rate`.
+    """
 
     query_id: str
     model_id: str
     gallery_size: int
     timings_ms: Timings
+    unknown: bool
+    prior: float
+    thresholds: dict[str, float] | None
+    compared: int | None
+    expected_false_accepts: float | None
     matches: list[Match]
 
 
@@ -140,6 +148,8 @@ class Comparison(TypedDict):
     model_id: str
     similarity: float
     probability: float | None
+    threshold: float | None
+    accepted: bool | None
     patterns: list[PatternPart] | None
 
 

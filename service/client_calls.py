@@ -182,11 +182,15 @@ def embed(crop: bytes, modality: Modality | str) -> Call[Embedding]:
 
 
 def compare(
-    crops: tuple[bytes, bytes], modalities: tuple[Modality | str, Modality | str]
+    crops: tuple[bytes, bytes],
+    modalities: tuple[Modality | str, Modality | str],
+    *,
+    max_false_accept_rate: float | None = None,
 ) -> Call[Comparison]:
-    """Return how alike two crops are."""
+    """Return how alike two crops are, and whether that is enough for a false-accept rate."""
+    form = _form(modality=modalities, max_false_accept_rate=max_false_accept_rate)
     files = [_file("file", crop) for crop in crops]
-    return Call("POST", "/compare", _json, {"data": _form(modality=modalities), "files": files})
+    return Call("POST", "/compare", _json, {"data": form, "files": files})
 
 
 def get(entry_id: str) -> Call[Entry]:

@@ -17,6 +17,8 @@ RequestError
 ├── InvalidArtifactError        a model that may not be served; says why
 ├── EvaluationGateError         a model is worse than the active one; has the figures of both
 ├── EvaluationFailedError       the evaluation set cannot be used
+├── NotCalibratedError          a rate is asked of a model that has no calibration for it
+├── RateNotPromisedError        a rate lower than the data of the calibration can support
 ├── NoEarlierModelError         nothing to roll back to
 ├── JobNotFoundError            no job of this id
 ├── RefreshConflictError        a refresh cannot begin or go on, as things stand
@@ -118,6 +120,14 @@ class EvaluationFailedError(RequestError):
 
 class QueryNotFoundError(RequestError):
     """There is no query of this id that may be looked into, or not by this key."""
+
+
+class NotCalibratedError(RequestError):
+    """A false-accept rate is asked for of pairs that the model is not calibrated for."""
+
+
+class RateNotPromisedError(RequestError):
+    """A false-accept rate that the calibration cannot support; says which it can."""
 
 
 class NoEarlierModelError(RequestError):

@@ -74,8 +74,7 @@ def _opened(model: RegisteredModel, settings: ServiceSettings) -> ServedModel:
         encoder = Encoder.open(model.artifact, provider=settings.provider, threads=settings.threads)
     except ModelError as error:
         raise InvalidArtifactError(str(error)) from error
-    manifest = model.artifact.manifest
-    return ServedModel(encoder, manifest.metrics, manifest.calibration, encoder.close)
+    return ServedModel.of(encoder)
 
 
 def open_served(

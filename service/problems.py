@@ -85,6 +85,10 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     gallery.CursorError: Kind(422, "invalid_cursor", "The cursor cannot be used"),
     service.MalformedBodyError: Kind(422, "malformed_body", "The body cannot be taken apart"),
     service.InvalidArtifactError: Kind(422, "invalid_artifact", "The model cannot be used"),
+    service.NotCalibratedError: Kind(422, "not_calibrated", "The model is not calibrated"),
+    service.RateNotPromisedError: Kind(
+        422, "rate_not_supported", "The calibration cannot support this rate"
+    ),
     service.NotAvailableYetError: Kind(422, "not_available_yet", "Not available yet"),
     model.UndecodableImageError: Kind(422, "undecodable_image", "The image cannot be decoded"),
     model.ImageTooLargeError: Kind(422, "too_many_pixels", "Too many pixels"),

@@ -5,6 +5,7 @@ and the vector file. One thread at a time changes it.
 """
 
 import logging
+import random
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -101,6 +102,13 @@ class LocalIndex:
             total=total,
             margin=self.stage.margin(query),
         )
+
+    def random_rows(self, n: int) -> NDArray[np.int64]:
+        """Return the rows of the live entries with a vector at `n` random places, ascending."""
+        draw = random.sample(range(self.table.positions), min(n, self.table.positions))
+        rows = self.table.rows_of(np.array(sorted(draw), np.int64))
+        live = self.table.positions_of(rows) >= 0
+        return rows[live & ~np.isin(rows, list(self.table.left_out))]
 
     def vectors(self, rows: NDArray[np.int64]) -> StoredVectors:
         """Read rows. What fails its checksum is remembered and logged once.

@@ -11,6 +11,7 @@ the row noted -> point -> crop -> note gone. Whoever comes next finishes what wa
 import builtins
 import hashlib
 import logging
+import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -32,6 +33,7 @@ from gallery_index.errors import (
     StoreUnavailableError,
 )
 from gallery_index.files.crops import read_checked
+from gallery_index.index.half_precision import similarities
 from gallery_index.records import (
     Added,
     EntryChanges,
@@ -280,6 +282,34 @@ class SharedGallery:
         return query_reranking.reranked(
             matches, ask, lambda rows: self._index.vectors(rows).comparable()
         )
+
+    def count(self, filter: EntryFilter = _ANY) -> int:
+        """Return how many entries a search with this filter compares, by what the index says.
+
+        It knows capture times to within a tenth of a millisecond.
+        """
+        validation.check_filter(filter)
+        return len(self) if filter == _ANY else self._index.count(filter)
+
+    def individuals(self) -> int:
+        """Return how many persons there are; where there are none, how many entries."""
+        counts = self._records.counts()
+        return counts.persons or counts.entries
+
+    def random_matches(
+        self, query: NDArray[np.float32], n: int, *, model_id: str | None = None
+    ) -> builtins.list[Match]:
+        """Return up to `n` entries drawn at random with their similarity; see `Gallery`."""
+        vector = validation.normalised(query, self._identity.embedding_dim, "query")
+        written = self._records.counts().rows
+        entries = self._records.at(sorted(random.sample(range(written), min(n, written))))
+        stored = self._index.vectors(np.array(list(entries), np.int64))
+        values = similarities(vector, stored.values).tolist()
+        return [
+            Match(entry, value)
+            for entry, value, is_sound in zip(entries.values(), values, stored.sound, strict=True)
+            if is_sound
+        ]
 
     def upkeep(self) -> None:
         """Do what is due: what others left to be done, expiry. Raises: StoreUnavailableError."""

@@ -183,6 +183,11 @@ class QdrantIndex:
             )
         return [int(point.id) for point in points]
 
+    def count(self, filter: EntryFilter) -> int:
+        """Return how many points match."""
+        with self._reported():
+            return self._client.count(self._collection, filter_of(filter)).count
+
     def is_current(self, entries: Sequence[GalleryEntry]) -> dict[int, bool]:
         """Return by row whether Qdrant has the fields of these entries; without missing rows."""
         wanted = {entry.row: _said(payload_of(entry)) for entry in entries}

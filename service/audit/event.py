@@ -26,7 +26,9 @@ class AuditEvent:
     written before a call begins, `done` before its answer goes out. `client` is the address that
     the request came from. `person_ids` and `entry_ids` are those that the call names or changes;
     `fields` are its other fields as the client sent them or as they default; `crops` the SHA-256 of
-    each image in hex; `counts` what became of the parts of a batch, by outcome.
+    each image in hex; `counts` what became of the parts of a batch, by outcome. Of a query: `shown`
+    are its matches, `unknown` whether there are none, `thresholds` the least similarities that the
+    rate in its fields demanded, by kind of pair.
     """
 
     call: str
@@ -43,6 +45,8 @@ class AuditEvent:
     crops: tuple[str, ...] = ()
     shown: tuple[ShownEntry, ...] | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    unknown: bool | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ def _call(event: AuditEvent) -> dict[str, Any]:
         "fields": event.fields or None,
         "crops": event.crops or None,
         "counts": event.counts or None,
+        "unknown": event.unknown,
+        "thresholds": {pair: round(least, 6) for pair, least in event.thresholds.items()} or None,
         "shown": None
         if shown is None
         else [

@@ -258,7 +258,14 @@ class QueryFields(FilterFields):
     min_similarity: Similarity | None = Field(
         default=None, description="Leave out what is less alike."
     )
-    max_false_accept_rate: Rate | None = Field(default=None, description="Not available yet.")
+    max_false_accept_rate: Rate | None = Field(
+        default=None,
+        description=(
+            "Leave out what is less alike than the calibration demands for this rate: of so many"
+            " comparisons of different persons no more pass. Needs a model that is calibrated for"
+            " the modalities searched."
+        ),
+    )
 
 
 class EmbedFields(Fields):
@@ -272,6 +279,9 @@ class CompareFields(Fields):
 
     modality: Annotated[list[ModalityName], Field(min_length=1, max_length=2)] = Field(
         description="The modality of both crops, or of each in their order; never guessed."
+    )
+    max_false_accept_rate: Rate | None = Field(
+        default=None, description="Say whether they are as alike as this rate demands."
     )
 
 

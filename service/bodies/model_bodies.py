@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from model.artifact import ModelArtifact
+from model.artifact import Manifest, ModelArtifact
 from service.bodies.schemas import Problem
 from service.refresh.jobs import Job, JobKind, JobStatus, Phase
 from service.refresh.registry import RegisteredModel
@@ -124,7 +124,14 @@ def _of_network(served: ServedModel | None, artifact: ModelArtifact | None) -> d
         "provider": None if served is None else served.encoder.provider,
         "precision": None if served is None else served.encoder.precision,
         "metrics": known.metrics,
-        "calibration": known.calibration,
+        "calibration": _calibration(known),
         "created_at": None if manifest is None else manifest.created_at,
         "source": None if manifest is None else manifest.source.model_dump(),
     }
+
+
+def _calibration(known: ServedModel | Manifest) -> Mapping[str, Any] | None:
+    """Return what is answered by, where a model is open: nothing, if that cannot be read."""
+    if isinstance(known, Manifest):
+        return known.calibration
+    return None if known.calibration is None else known.calibration.to_manifest()

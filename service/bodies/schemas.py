@@ -9,6 +9,7 @@ from fastapi import Response
 from pydantic import BaseModel, Field
 
 from gallery_index.records import ErasureReceipt, GalleryEntry, Match, Page
+from model.calibration import PairKind
 from service.bodies.fields import ModalityName
 
 
@@ -113,7 +114,12 @@ class MatchBody(BaseModel):
     similarity: float = Field(
         description="Cosine, -1 to 1; higher is closer. Plain with `rerank` too."
     )
-    probability: float | None = Field(description="Null while the model is uncalibrated.")
+    probability: float | None = Field(
+        description=(
+            "That the entry shows the person, by the calibration of the model and the `prior`; null"
+            " where it is not calibrated for such a pair of modalities."
+        )
+    )
     crop_url: str | None = Field(description="Null where the crop was not kept.")
     patterns: list["PatternPart"] | None = Field(
         default=None,
@@ -142,6 +148,28 @@ class QueryBody(BaseModel):
     model_id: str
     gallery_size: int = Field(description="Entries in the gallery, filtered ones included.")
     timings_ms: Timings
+    unknown: bool = Field(description="Nobody in the gallery is alike enough: no matches.")
+    prior: float = Field(
+        description=(
+            "How probable that is of an entry before it is looked at: the person is any of the"
+            " gallery's, or somebody else, each as likely."
+        )
+    )
+    thresholds: dict[PairKind, float] | None = Field(
+        description=(
+            "The least similarity of a match at `max_false_accept_rate`, by the modalities of query"
+            " and entry; null where it was not asked for."
+        )
+    )
+    compared: int | None = Field(
+        description="Entries that took part; null without `max_false_accept_rate`."
+    )
+    expected_false_accepts: float | None = Field(
+        description=(
+            "How many entries of other persons are at most to be expected among the matches, were"
+            " there no `top_k`: `compared` times `max_false_accept_rate`; null without it."
+        )
+    )
     matches: list[MatchBody]
 
 
@@ -161,7 +189,13 @@ class CompareBody(BaseModel):
 
     model_id: str
     similarity: float
-    probability: float | None = Field(description="Null while the model is uncalibrated.")
+    probability: float | None = Field(
+        description="As that of a match; it is as likely as not before the crops are looked at."
+    )
+    threshold: float | None = Field(
+        description="The least similarity of such a pair at `max_false_accept_rate`, if asked for."
+    )
+    accepted: bool | None = Field(description="Whether the similarity reaches the threshold.")
     patterns: list[PatternPart] | None = Field(
         description="Null for a projected model: its embedding has no block of a pattern."
     )
@@ -269,7 +303,7 @@ def receipt_body(receipt: ErasureReceipt) -> ReceiptBody:
     return ReceiptBody.model_validate(receipt, from_attributes=True)
 
 
-def match_body(rank: int, match: Match) -> MatchBody:
+def match_body(rank: int, match: Match, probability: float | None) -> MatchBody:
     """Return a match as clients see it; `rank` counts from 1."""
     entry = match.entry
     return MatchBody.model_validate(
@@ -281,7 +315,7 @@ def match_body(rank: int, match: Match) -> MatchBody:
             "modality": entry.modality,
             "captured_at": entry.captured_at,
             "similarity": match.similarity,
-            "probability": None,
+            "probability": probability,
             "crop_url": crop_url(entry),
         }
     )

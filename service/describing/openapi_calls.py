@@ -25,6 +25,7 @@ _ENCODED: Final[Codes] = frozenset({"deadline_exceeded", "encoder_failed"})
 _IMAGES: Final[Codes] = _ENCODED | {
     *("unsupported_image", "undecodable_image", "too_many_pixels"),
 }
+_RATED: Final[Codes] = frozenset({"not_calibrated", "rate_not_supported"})
 _REFRESH: Final[Codes] = _CHANGED | {"refresh_running"}
 _ASKED: Final[Codes] = _KEYED | _AUDITED | _BODY | _IMAGES | {"role_required", "shutting_down"}
 
@@ -82,7 +83,7 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
     ("POST", "/query"): CallDoc(
         "query",
         "Find a person",
-        _ASKED | _STORED | {"not_available_yet", "model_changing"},
+        _ASKED | _STORED | _RATED | {"model_changing"},
         ("Server-Timing",),
     ),
     ("POST", "/embed"): CallDoc("embed", "Embed a crop", _ASKED, ("Server-Timing",)),
@@ -94,7 +95,9 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
         | {"query_not_found", "entry_not_found", "crop_not_kept", "gallery_damaged"}
         | {"invalid_fields", "queue_full", "shutting_down", "model_changing"},
     ),
-    ("POST", "/compare"): CallDoc("compare", "Compare two crops", _ASKED, ("Server-Timing",)),
+    ("POST", "/compare"): CallDoc(
+        "compare", "Compare two crops", _ASKED | _RATED, ("Server-Timing",)
+    ),
     ("GET", "/models"): CallDoc("list_models", "List the models", _KEYED),
     ("GET", "/models/{model_id}"): CallDoc(
         "get_model", "Read one model", _KEYED | {"model_not_found"}

@@ -102,6 +102,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "attributes": '{"site": "north"}',
         "top_k": 5,
         "group_by": "person",
+        "max_false_accept_rate": 0.001,
     },
     "publish_model": {
         "manifest": "(the bytes of manifest.json)",
@@ -111,6 +112,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "compare": {
         "file": ["(the bytes of a.jpg)", "(the bytes of b.jpg)"],
         "modality": ["visible", "infrared"],
+        "max_false_accept_rate": 0.001,
     },
 }
 
@@ -171,6 +173,11 @@ ANSWERS: Final[Mapping[str, Any]] = {
         "model_id": MODEL_ID,
         "gallery_size": 240,
         "timings_ms": {"decode": 0.9, "queue": 0.1, "embed": 14.2, "search": 1.3, "rerank": 0.0},
+        "unknown": False,
+        "prior": 0.016393,
+        "thresholds": {"infrared-visible": 0.6204},
+        "compared": 120,
+        "expected_false_accepts": 0.12,
         "matches": [
             {
                 "rank": 1,
@@ -180,7 +187,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
                 "modality": "visible",
                 "captured_at": "2026-11-23T21:15:00Z",
                 "similarity": 0.8713,
-                "probability": None,
+                "probability": 0.9987,
                 "crop_url": f"/gallery/{ENTRY_ID}/crop",
             }
         ],
@@ -189,7 +196,9 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "compare": {
         "model_id": MODEL_ID,
         "similarity": 0.75,
-        "probability": None,
+        "probability": 0.9911,
+        "threshold": 0.6204,
+        "accepted": True,
         "patterns": [
             {"pattern": "pattern_1", "similarity": 0.25},
             {"pattern": "global", "similarity": 0.5},
@@ -274,7 +283,11 @@ _DETAILS: Final[Mapping[str, str]] = {
     "invalid_fields": "modality: expected 'visible' or 'infrared', came 'ultraviolet'",
     "invalid_cursor": "the cursor is not one that this gallery handed out",
     "malformed_body": "the multipart body ends before its closing boundary",
-    "not_available_yet": "explain: this version answers only without it",
+    "not_calibrated": "the model has no calibration of infrared-infrared pairs",
+    "rate_not_supported": (
+        "infrared-visible: the calibration supports no rate below 0.001, came 0.0001"
+    ),
+    "not_available_yet": "this service has no models directory",
     "invalid_artifact": "expected embeddings of length 1, came 3.162",
     "undecodable_image": "the JPEG ends before its image does",
     "too_many_pixels": "the image has 8000 x 8000 pixels; at most 25,000,000 are decoded",

@@ -14,6 +14,7 @@ from service.observing.exposition import Family, Sample, counter, exposition, ga
 from service.observing.gallery_metrics import gallery_families
 from service.observing.process_metrics import process_families
 from service.observing.request_metrics import RequestCounts
+from service.observing.score_drift import ScoreDrift
 from service.problems import kind_of
 
 OUTCOMES: Final = ("stored", "replayed", "refused")
@@ -34,7 +35,8 @@ class Standing:
 
 
 class Metrics(EngineCounts):
-    """Counts since the start: an `EngineObserver` for any thread, `requests` for the edge.
+    """Counts since the start: an `EngineObserver` for any thread, `requests` for the edge, `drift`
+    for whoever searches.
 
     Its own methods belong to one event loop.
     """
@@ -42,6 +44,7 @@ class Metrics(EngineCounts):
     def __init__(self) -> None:
         super().__init__()
         self.requests = RequestCounts()
+        self.drift = ScoreDrift()
         self._queries = 0
         self._enrolments = dict.fromkeys(OUTCOMES, 0)
         self._refused: Counter[str] = Counter()
@@ -68,6 +71,7 @@ class Metrics(EngineCounts):
                 *self.requests.families(),
                 *engine_families(standing.engine, healthy=standing.encoder_healthy),
                 *self.families(),
+                *self.drift.families(),
                 gauge(
                     "mpanet_audit_ready",
                     "1 while the audit log can be written.",

@@ -22,6 +22,7 @@ from gallery_index.errors import (
 )
 from gallery_index.records import OtherGeneration
 from gallery_index.refreshable import EmbedCrops, RefreshableGallery, WithoutCrop
+from model.calibration import Calibration
 from service.engine.crop_encoder import CropEncoder
 from service.engine.crop_jobs import EmbeddedCrop, Kind
 from service.engine.embedding import CropEmbedder
@@ -54,7 +55,7 @@ ATTEMPTS: Final = 3
 PATIENCE_S: Final = 2.0
 """After how long a store or a disk that refused is asked again."""
 
-Calibrate = Callable[[RefreshableGallery, str], Mapping[str, Any] | None]
+Calibrate = Callable[[RefreshableGallery, str], Calibration | None]
 """From a gallery and the id of a model that it has vectors of to a calibration; None: no data."""
 
 log = logging.getLogger(__name__)
@@ -371,7 +372,7 @@ class Refresher:
         if calibration is None:
             log.info("the gallery's person ids do not suffice to calibrate %s", served.model_id)
             return
-        self._keep_calibration(served.model_id, calibration)
+        self._keep_calibration(served.model_id, calibration.to_manifest())
         self._models.recalibrate(served.model_id, calibration)
 
     def _switch(self, served: ServedModel) -> str:

@@ -1,14 +1,21 @@
 """The models that are open, and which of them answers: that of the vectors that are searched."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from gallery_index.errors import ModelChangedError
 from gallery_index.person_gallery import PersonGallery
+from model.artifact import Manifest
+from model.calibration import Calibration
+from model.encoder import Encoder
+from model.errors import CalibrationError
 from service.engine.crop_encoder import CropEncoder
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 3
 """How often a request begins with the model that answers: a switch takes a moment, and is rare."""
@@ -24,9 +31,15 @@ class ServedModel:
 
     encoder: CropEncoder
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    calibration: Mapping[str, Any] | None = None
+    calibration: Calibration | None = None
     close: Callable[[], None] = _nothing
     """Lets go of the encoder; may be called twice."""
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> "ServedModel":
+        """Return an open model with what its manifest says, its calibration read once."""
+        manifest = encoder.artifact.manifest
+        return cls(encoder, manifest.metrics, calibration_of(manifest), encoder.close)
 
     @property
     def model_id(self) -> str:
@@ -36,6 +49,17 @@ class ServedModel:
 
 OpenModel: TypeAlias = Callable[[str], ServedModel]
 """Opens a model by its id. Raises: ModelNotFoundError, InvalidArtifactError."""
+
+
+def calibration_of(manifest: Manifest) -> Calibration | None:
+    """Return the calibration in a manifest; one that cannot be used is none, and logged."""
+    if manifest.calibration is None:
+        return None
+    try:
+        return Calibration.from_manifest(manifest.calibration)
+    except CalibrationError as error:
+        log.error("model %s is served uncalibrated: %s", manifest.model_id, error)
+        return None
 
 
 class ServedModels:
@@ -80,7 +104,7 @@ class ServedModels:
         """Give back a model that nothing asks for any more, to be closed."""
         return self._open.pop(model_id, None)
 
-    def recalibrate(self, model_id: str, calibration: Mapping[str, Any] | None) -> None:
+    def recalibrate(self, model_id: str, calibration: Calibration | None) -> None:
         """Answer with another calibration from now on."""
         self._open[model_id] = replace(self._open[model_id], calibration=calibration)
 

@@ -1,76 +1,33 @@
 """`/query`, `/embed`, `/compare`: what is asked of the model."""
 
-import functools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from numpy.typing import NDArray
 
-from gallery_index.person_gallery import PersonGallery
-from service.access.caller import Caller
+from model.calibration import pair_kind
+from service.answered import Answered, Asked, demanded_thresholds
 from service.auditing import AuditedRoute, trail_of
 from service.bodies.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
 from service.bodies.schemas import (
     CompareBody,
     EmbedBody,
-    MatchBody,
-    PatternPart,
     QueryBody,
     Timings,
-    explanation,
     json_answer,
-    match_body,
 )
 from service.bodies.uploads import Upload, read_form
 from service.context import Context, ServiceContext, unless_client_leaves
 from service.describing.openapi import form_body
 from service.engine.crop_jobs import EmbeddedCrop
-from service.errors import NotAvailableYetError
-from service.explaining.kept_queries import KeptQuery
-from service.explaining.parts import parts_of, pattern_parts
-from service.ids import new_id
+from service.explaining.parts import pattern_parts
 from service.observing.stages import of_crops, stages_of
 from service.refresh.served import ServedModel
-from service.searching import Found, find
+from service.scores import SeenPerson, prior_among, thresholds_at
+from service.searching import Found
 
 router = APIRouter(tags=["search"], route_class=AuditedRoute)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answered:
-    """What a query was answered with: by which model, from which crops, with which parts."""
-
-    served: ServedModel
-    crops: list[EmbeddedCrop]
-    direction: NDArray[np.float32]
-    found: Found
-    parts: list[list[PatternPart] | None] | None
-
-    def matches(self, explained_as: str | None) -> list[MatchBody]:
-        """Return the matches as clients see them; explained under the id of a kept query."""
-        bodies = [match_body(rank, match) for rank, match in enumerate(self.found.matches, start=1)]
-        if explained_as is None or self.parts is None:
-            return bodies
-        return [
-            body.model_copy(update=explanation(explained_as, match.entry, parts))
-            for body, match, parts in zip(bodies, self.found.matches, self.parts, strict=True)
-        ]
-
-    def kept(self, query_id: str, request: Request, uploads: Sequence[Upload]) -> KeptQuery:
-        """Return what of a query is needed to look into it."""
-        caller = request.state.caller
-        assert isinstance(caller, Caller)
-        return KeptQuery(
-            query_id,
-            caller.key_id,
-            self.served,
-            [upload.content() for upload in uploads],
-            self.direction,
-            {match.entry.entry_id: match.entry.row for match in self.found.matches},
-        )
 
 
 @router.post(
@@ -85,37 +42,33 @@ async def query(request: Request, context: Context) -> Response:
         request, QueryFields, settings, max_files=settings.max_files, repeatable=NAME_FIELDS
     )
     trail_of(request).sent(fields, uploads)
-    _refuse_unavailable(fields)
     deadline = time.monotonic() + settings.query_deadline_s
+    drift = context.metrics.drift
 
     async def answer(served: ServedModel) -> Answered:
+        demanded_thresholds(fields, served)  # what cannot be promised is refused before any work
         crops = await _embed(request, context, uploads, served)
-        direction = _mean_direction([crop.embedding for crop in crops])
-        search = functools.partial(_found, context.gallery, direction, fields, served)
-        found, parts = await context.searches.run(search, deadline)
-        return Answered(served, crops, direction, found, parts)
+        asked = Asked.of(fields, served, crops)
+
+        def search() -> Answered:
+            drift.look(context.gallery, served, fields.modality, crops[0].embedding)
+            return asked.answer(context.gallery)
+
+        return await context.searches.run(search, deadline)
 
     answered = await context.models.with_active(answer)
-    found = answered.found
-    trail_of(request).found(found.matches)
-    timings = _timings(answered.crops, found)
+    trail_of(request).found(answered.found.matches, answered.asked.thresholds)
+    timings = _timings(answered.asked.crops, answered.found)
     stages_of(request)["search"] = timings.search
     if fields.rerank:
         stages_of(request)["rerank"] = timings.rerank
     context.metrics.count_query()
-    query_id = new_id()
+    if (known := answered.is_known()) is not None:
+        drift.count_query(known=known)
+    body = answered.body(timings)
     if fields.explain:
-        context.explained.keep(answered.kept(query_id, request, uploads))
-    return json_answer(
-        QueryBody(
-            query_id=query_id,
-            model_id=answered.served.model_id,
-            gallery_size=found.gallery_size,
-            timings_ms=timings,
-            matches=answered.matches(query_id if fields.explain else None),
-        ),
-        exclude_unset=True,
-    )
+        context.explained.keep(answered.kept(body.query_id, request, uploads))
+    return json_answer(body, exclude_unset=True)
 
 
 @router.post(
@@ -155,12 +108,21 @@ async def compare(request: Request, context: Context) -> CompareBody:
     )
     trail_of(request).sent(fields, uploads)
     served = context.models.active()
+    first, second = fields.modality[0], fields.modality[-1]
+    pair = pair_kind(first, second)
+    rate = fields.max_false_accept_rate
+    threshold = None if rate is None else thresholds_at(rate, [pair], served.calibration)[pair]
     one, other = await _embed(request, context, uploads, served)
     products = one.embedding.astype(np.float64) * other.embedding
+    similarity = float(products.sum())
     return CompareBody(
         model_id=served.model_id,
-        similarity=float(products.sum()),
-        probability=None,
+        similarity=similarity,
+        probability=SeenPerson(first, one.embedding).probability(
+            second, similarity, served.calibration, prior_among(1)
+        ),
+        threshold=threshold,
+        accepted=None if threshold is None else similarity >= threshold,
         patterns=pattern_parts(products, served.encoder.config),
     )
 
@@ -179,34 +141,6 @@ async def _embed(
         crops.append(result)
     stages_of(request).update(of_crops(crops))
     return crops
-
-
-def _found(
-    gallery: PersonGallery,
-    direction: NDArray[np.float32],
-    fields: QueryFields,
-    served: ServedModel,
-) -> tuple[Found, list[list[PatternPart] | None] | None]:
-    """Search, and take the similarities apart if that is asked for."""
-    found = find(gallery, direction, fields, served.model_id)
-    if not fields.explain:
-        return found, None
-    config = served.encoder.config
-    return found, parts_of(gallery, found.matches, direction, served.model_id, config)
-
-
-def _mean_direction(embeddings: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the L2-normalised mean of embeddings (D,) of one person."""
-    if len(embeddings) == 1:
-        return embeddings[0]
-    mean = np.asarray(embeddings, dtype=np.float64).mean(axis=0)
-    direction: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
-    return direction
-
-
-def _refuse_unavailable(fields: QueryFields) -> None:
-    if fields.max_false_accept_rate is not None:
-        raise NotAvailableYetError("max_false_accept_rate: the model is not calibrated yet")
 
 
 def _timings(crops: Sequence[EmbeddedCrop], found: Found) -> Timings:

@@ -30,6 +30,7 @@ from gallery_index.records import (
     JsonValue,
     NewEntry,
 )
+from gallery_index.shared.gallery import SharedGallery
 from tests.gallery_index.places import (
     DIM,
     MODEL,
@@ -334,3 +335,50 @@ def test_pages_together_are_the_filtered_entries(
         if cursor is None:
             break
     assert found == oracle.matching(wanted)
+
+
+@given(wanted=filters)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_as_many_are_counted_as_match_a_filter(
+    filled: tuple[PersonGallery, BruteForce], wanted: EntryFilter
+) -> None:
+    gallery, oracle = filled
+    if isinstance(gallery, SharedGallery):  # Qdrant's times are not exact, nor need a count be
+        wanted = replace(wanted, captured_after=None, captured_before=None)
+    assert gallery.count(wanted) == len(oracle.matching(wanted))
+
+
+def test_entries_drawn_at_random_come_with_their_similarity(
+    filled: tuple[PersonGallery, BruteForce],
+) -> None:
+    """Deleted ones are never drawn; in many draws of a few, each live entry is among them."""
+    gallery, oracle = filled
+    cosines = dict(oracle.search(vector(3), COUNT, EntryFilter(), "entry", None))
+    drawn: set[str] = set()
+    for _ in range(300):
+        matches = gallery.random_matches(vector(3), 8)
+        assert len({match.entry.row for match in matches}) == len(matches) <= 8
+        for match in matches:
+            assert match.similarity == pytest.approx(cosines[match.entry.entry_id], abs=1e-3)
+        drawn |= set(ids(matches))
+    assert drawn == cosines.keys()
+    everyone = gallery.random_matches(vector(3), 10 * COUNT)
+    assert sorted(ids(everyone)) == sorted(cosines)
+
+
+def test_entries_without_a_person_count_as_one_each(anywhere: Place | SharedPlace) -> None:
+    gallery = anywhere.open()
+    assert gallery.individuals() == 0
+    enrolled(gallery, new(1), new(2))
+    assert gallery.individuals() == 2
+    enrolled(gallery, new(3, person_id="ann"), new(4, person_id="ann"), new(5, person_id="bob"))
+    assert gallery.individuals() == (2 if isinstance(gallery, SharedGallery) else 4)
+    gallery.delete("e1")
+    gallery.delete("e5")
+    assert gallery.individuals() == (1 if isinstance(gallery, SharedGallery) else 2)
+
+
+def test_nothing_is_drawn_from_an_empty_gallery(anywhere: Place | SharedPlace) -> None:
+    gallery = anywhere.open()
+    assert gallery.random_matches(vector(1), 8) == []
+    assert gallery.count() == 0

@@ -195,12 +195,14 @@ def test_a_query_says_what_was_searched_and_what_was_shown(audited: Audited) -> 
         "shown": [
             {"entry_id": "e1", "person_id": "0001", "similarity": round(match["similarity"], 6)}
         ],
+        "unknown": False,
     }
 
 
 def test_a_query_that_found_nothing_says_so(audited: Audited) -> None:
     audited.http.post("/query", files={"file": crop(1)}, data={"modality": "visible"})
-    assert audited.last()["shown"] == []
+    line = audited.last()
+    assert (line["shown"], line["unknown"]) == ([], True)
 
 
 @pytest.mark.parametrize(("path", "seeds"), [("/embed", [1]), ("/compare", [1, 2])])

@@ -133,6 +133,7 @@ def test_every_alert_is_described_and_tested() -> None:
         "MpanetQueueFull",
         "MpanetBreakdowns",
         "MpanetRecallBelowTarget",
+        "MpanetScoreDrift",
         "MpanetDamagedRows",
     ]
     assert list(alerts()) == described

@@ -10,6 +10,7 @@ import pytest
 
 from gallery_index.gallery import Gallery
 from model.artifact import ONNX_NAME, ModelArtifact, with_calibration
+from service.bodies.model_bodies import model_body
 from service.errors import InvalidArtifactError, ModelNotFoundError
 from service.opening import (
     StartError,
@@ -23,11 +24,12 @@ from service.opening import (
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModel
 from service.settings import ServiceSettings
+from tests.service.judged import measured
 from tests.service.refresh.bad_artifacts import write_model
 from tests.service.tiny_artifact import write_tiny_artifact
 
 DIM = 3 * 32 * 32
-MEASURED = {"visible-visible": {"genuine": 3}}
+MEASURED = measured().to_manifest()
 
 
 @pytest.fixture
@@ -154,7 +156,7 @@ def test_a_calibration_made_since_the_first_start_is_taken_over(
 ) -> None:
     assert answering(settings, registry).calibration is None
     with_calibration(named.directory, MEASURED)
-    assert answering(settings, registry).calibration == MEASURED
+    assert answering(settings, registry).calibration == measured()
 
 
 def test_a_calibration_that_the_service_has_made_stays(
@@ -162,9 +164,26 @@ def test_a_calibration_that_the_service_has_made_stays(
 ) -> None:
     with_calibration(named.directory, MEASURED)
     answering(settings, registry)
-    of_the_gallery = {"visible-visible": {"genuine": 4}}
-    registry.recalibrate(named.model_id, of_the_gallery)
+    of_the_gallery = measured(0.05)
+    registry.recalibrate(named.model_id, of_the_gallery.to_manifest())
     assert answering(settings, registry).calibration == of_the_gallery
+
+
+def test_a_calibration_that_cannot_be_read_is_none_and_one_line_in_the_log(
+    settings: ServiceSettings,
+    registry: ModelRegistry,
+    named: ModelArtifact,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    damaged = {**MEASURED, "kinds": {"visible-visible": {"persons": 1}}}
+    with_calibration(named.directory, damaged)
+    model = answering(settings, registry)
+    assert model.calibration is None
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert named.model_id in line
+    assert "kinds.visible-visible" in line
+    shown = model_body(named.model_id, "active", served=model, registered=None)
+    assert shown.calibration is None
 
 
 def test_a_model_that_the_registry_has_is_opened_by_its_id(

@@ -18,7 +18,13 @@ from tests.service.claims import fields_of, problem_of
 from tests.service.fakes import MODEL_ID, ProjectedEncoder, crop, pixels
 from tests.service.test_gallery_routes import enrol
 
-QUERY_FIELDS = {"query_id", "model_id", "gallery_size", "timings_ms", "matches"}
+QUERY_FIELDS = {
+    *("query_id", "model_id", "gallery_size", "timings_ms", "unknown", "matches"),
+    *("prior", "thresholds", "compared", "expected_false_accepts"),
+}
+COMPARE_FIELDS = {
+    *("model_id", "similarity", "probability", "threshold", "accepted", "patterns"),
+}
 MATCH_FIELDS = {
     "rank",
     "entry_id",
@@ -218,15 +224,6 @@ def test_a_tracklet_that_fills_the_candidates_hides_no_other_person(http: httpx.
     assert len(query(http, 1, rerank="true", group_by="person", top_k="1")["matches"]) == 1
 
 
-@pytest.mark.parametrize("fields", [{"max_false_accept_rate": "0.01"}])
-def test_what_is_not_built_yet_says_so(shared_http: httpx.Client, fields: dict[str, str]) -> None:
-    response = shared_http.post(
-        "/query", files={"file": crop(1)}, data={"modality": "visible", **fields}
-    )
-    problem = problem_of(response, 422, "not_available_yet")
-    assert next(iter(fields)) in problem["detail"]
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -308,8 +305,8 @@ def test_the_parts_of_a_comparison_sum_to_the_cosine(
     )
     assert response.status_code == 200
     body = response.json()
-    assert set(body) == {"model_id", "similarity", "probability", "patterns"}
-    assert body["probability"] is None
+    assert set(body) == COMPARE_FIELDS
+    assert (body["probability"], body["threshold"], body["accepted"]) == (None, None, None)
     assert body["similarity"] == pytest.approx(direction(1) @ direction(2), abs=1e-5)
     names = [part["pattern"] for part in body["patterns"]]
     assert names == ["pattern_1", "pattern_2", "pattern_3", "pattern_4", "pattern_5", "global"]

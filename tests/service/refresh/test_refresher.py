@@ -14,6 +14,7 @@ from gallery_index.errors import StoreUnavailableError
 from gallery_index.gallery import Gallery
 from gallery_index.records import Added, EntryFilter, NewEntry, OtherGeneration
 from gallery_index.refreshable import EmbedCrops
+from model.calibration import Calibration
 from service.engine.embedding import CropEmbedder
 from service.errors import (
     EntriesWithoutCropError,
@@ -28,6 +29,7 @@ from service.refresh.refresher import Refresher
 from service.refresh.served import ServedModel, ServedModels
 from service.settings import ServiceSettings
 from tests.service.fakes import MODEL_ID, TinyEncoder, TinyEncoding, crop, embedded_by
+from tests.service.judged import calibrated
 
 DIM = TinyEncoder.config.embedding_dim
 LONG_S = 60
@@ -65,7 +67,7 @@ class Service:
         gallery: Gallery,
         *,
         gate: EvaluationGate | None = None,
-        calibrate: Callable[..., Mapping[str, Any] | None] | None = None,
+        calibrate: Callable[..., Calibration | None] | None = None,
     ) -> None:
         self.gallery = gallery
         self.first, self.candidate, self.third = TinyEncoder(), Candidate(), Third()
@@ -405,17 +407,19 @@ def test_a_calibration_is_recomputed_before_the_switch(
 ) -> None:
     seen: list[tuple[str, str]] = []
 
-    def calibrate(gallery: Gallery, model_id: str) -> Mapping[str, Any]:
+    calibration = calibrated({})
+
+    def calibrate(gallery: Gallery, model_id: str) -> Calibration:
         seen.append((gallery.model_id, model_id))
-        return {"of": model_id}
+        return calibration
 
     service = Service(settings, gallery, calibrate=calibrate)
     service.enrol(1, 2)
     service.refresher.start()
     service.ended(service.activate())
     assert seen == [(MODEL_ID, "candidate")]
-    assert service.kept_calibrations == {"candidate": {"of": "candidate"}}
-    assert service.models.active().calibration == {"of": "candidate"}
+    assert service.kept_calibrations == {"candidate": calibration.to_manifest()}
+    assert service.models.active().calibration is calibration
     service.ended(service.refresher.recalibrate(asked_by="bob"))
     assert seen[1] == ("candidate", "candidate")
     service.close()
