@@ -367,6 +367,10 @@ class Gallery:
         """Return entries that have no vector in the other generation yet, by row."""
         return self._refresh.missing(limit)
 
+    def lost(self) -> builtins.list[GalleryEntry]:
+        """Return what `missing` passed over for want of a crop. Raises: RefreshStateError."""
+        return self._refresh.lost()
+
     def fill(
         self, vectors: Mapping[int, NDArray[np.float32]], *, model_id: str | None = None
     ) -> int:

@@ -42,6 +42,12 @@ class RefreshableGallery(PersonGallery, Protocol):
         Those without a crop, and those left out, are not among them. Raises: RefreshStateError.
         """
 
+    def lost(self) -> list[GalleryEntry]:
+        """Return the entries that `missing` passed over: without a vector there, and a crop.
+
+        Raises: RefreshStateError.
+        """
+
     def fill(
         self, vectors: Mapping[int, NDArray[np.float32]], *, model_id: str | None = None
     ) -> int:

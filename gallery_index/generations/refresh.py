@@ -139,6 +139,13 @@ class Refresh:
         other.advance(table)
         return [entry for entry in empty if entry.has_crop]
 
+    def lost(self) -> list[GalleryEntry]:
+        """Return the entries that were found to have no vector there, and no crop."""
+        with self._using, self._memory.index.view.reading():
+            table = self._memory.index.table
+            found = map(table.find, sorted(self._required().holes))
+            return [entry for entry in found if entry is not None]
+
     def fill(self, vectors: Mapping[int, NDArray[np.float32]], model_id: str | None = None) -> int:
         """Give the other generation vectors (D,) by row; returns how many rows were alive."""
         with self._using, self._writing():

@@ -221,19 +221,10 @@ class Refresher:
     def _fill_kept(self, served: ServedModel) -> None:
         """Fill the kept generation; what has no sound crop is left out of it."""
         filled = self._filler(served.encoder, None).fill()
-        lost = [*filled.unsound, *(entry.row for entry in self._lost(served.model_id))]
+        lost = [*filled.unsound, *(entry.row for entry in self._gallery.lost())]
         if lost:
             log.warning("%d entries are left out of model %s", len(lost), served.model_id)
             self._gallery.give_up(lost, "leave_out")
-
-    def _lost(self, model_id: str) -> list[Any]:
-        """Return the entries without a crop that have no vector by a model."""
-        without = self._gallery.without_crop()
-        if not without:
-            return []
-        rows = np.array([entry.row for entry in without], np.int64)
-        sound = self._gallery.vectors(rows, model_id).sound
-        return [entry for entry, has in zip(without, sound.tolist(), strict=True) if not has]
 
     def _run(self, job: Job) -> None:
         """Do a job until it has ended, or the service stops."""
@@ -279,10 +270,10 @@ class Refresher:
         self._begin_generation(job, served)
         self._pass_gate(job, served)
         self._phase(job, "embedding")
-        self._give_up_old(job)
         incomplete = 0
         while True:
             self._fill(job, served, pace)
+            self._give_up_old(job)
             self._phase(job, "indexing")
             self._gallery.prepare_switch()
             if not self._is_kept(job.model_id):
@@ -348,9 +339,9 @@ class Refresher:
                 return
 
     def _give_up_old(self, job: Job) -> None:
-        """Do with entries that had no crop when the job began what was asked for, once."""
+        """Do with entries that had no crop when the job began what was asked for."""
         first_rows = self.jobs.get(job.job_id).first_rows
-        rows = [entry.row for entry in self._lost(job.model_id) if entry.row < first_rows]
+        rows = [entry.row for entry in self._gallery.lost() if entry.row < first_rows]
         if rows:
             self._give_up(job, rows)
 

@@ -195,10 +195,12 @@ def test_a_vector_that_comes_when_the_index_is_built_already_is_found(place: Pla
     while fill(gallery, 100):
         pass
     gallery.prepare_switch()
+    assert ids(gallery.lost()) == ["e7"]
     with pytest.raises(RefreshIncompleteError, match="e7"):
         gallery.switch(embed_other)
     row = gallery.get("e7").row
     gallery.fill({row: vector_by(OTHER_MODEL, 7)})
+    assert gallery.lost() == []
     gallery.switch(embed_other)
     assert [best(gallery, seed) for seed in (5, 7, 8)] == ["e5", "e7", "e8"]
     assert gallery.verify().problems == []
