@@ -39,7 +39,7 @@ from service.errors import (
 )
 from service.problems import problem
 from service.refresh.filling import Filled, Filler
-from service.refresh.gate import OVERRIDE, EvaluationGate
+from service.refresh.gate import OVERRIDE, Evaluation, EvaluationGate
 from service.refresh.jobs import Job, JobKind, JobStore, Phase, new_job, now
 from service.refresh.pace import Pace
 from service.refresh.served import ServedModel, ServedModels
@@ -198,10 +198,12 @@ class Refresher:
             except (GalleryError, RequestError) as error:
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
                 if not self._stopping.is_set():
-                    log.error("the kept generation cannot be filled now: %s", error)
-            except Exception:  # the edge of this thread: without it no refresh goes on
+                    log.error("the refresher cannot go on now: %s", error)
+            except Exception as error:  # the edge of this thread: without it no refresh goes on
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
                 log.exception("the refresher broke down")
+                if (job := self.jobs.running()) is not None:
+                    self._end_failed(job, error)
             self._wake.wait(pause_s)
             self._wake.clear()
 
@@ -231,25 +233,26 @@ class Refresher:
         pace, failures = Pace(), 0
         while not self._stopping.is_set():
             try:
-                self._checked(job)
-                self._carry_out(self.jobs.get(job.job_id), pace)
+                try:
+                    self._checked(job)
+                    self._carry_out(self.jobs.get(job.job_id), pace)
+                except JobCancelledError:
+                    self._end_cancelled(job)
                 return
             except ShuttingDownError:
                 return
-            except JobCancelledError:
-                self._end_cancelled(job)
-                return
-            except (StoreUnavailableError, StorageFullError) as error:
+            except (StoreUnavailableError, StorageFullError, EncoderFailedError) as error:
+                failures += isinstance(error, EncoderFailedError)
+                if failures == ATTEMPTS:
+                    self._end_failed(job, error)
+                    return
                 self._show(job, waiting_for=str(error))
                 self._wake.wait(PATIENCE_S)
                 self._wake.clear()
             except (GalleryError, RequestError) as error:
-                if self._stopping.is_set():
-                    return
-                failures += isinstance(error, EncoderFailedError)
-                if not isinstance(error, EncoderFailedError) or failures == ATTEMPTS:
+                if not self._stopping.is_set():
                     self._end_failed(job, error)
-                    return
+                return
 
     def _carry_out(self, job: Job, pace: Pace) -> None:
         if job.kind == "calibrate":
@@ -300,26 +303,29 @@ class Refresher:
     def _pass_gate(self, job: Job, served: ServedModel) -> None:
         """Compare the candidate with the active model, once in a job.
 
-        Raises: EvaluationGateError, EvaluationFailedError; the generation is gone then.
+        What is written down has passed: a job that goes on is not measured again. Raises:
+        EvaluationGateError, EvaluationFailedError; the generation is gone then.
         """
-        try:
-            self._compare(job, served)
-        except (EvaluationGateError, EvaluationFailedError):
-            self._drop(job.model_id)
-            raise
-
-    def _compare(self, job: Job, served: ServedModel) -> None:
         passed = self.jobs.get(job.job_id).evaluation is not None or self._is_kept(job.model_id)
         if self._gate is None or OVERRIDE in job.override or passed:
             return
+        try:
+            evaluation = self._compared(self._gate, job, served)
+            evaluation.refuse_worse()
+        except (EvaluationGateError, EvaluationFailedError) as error:
+            self._drop(job.model_id)
+            if isinstance(error, EvaluationGateError):
+                self._show(job, evaluation=error.evaluation)
+            raise
+        self._save(job, evaluation=evaluation.as_json())
+
+    def _compared(self, gate: EvaluationGate, job: Job, served: ServedModel) -> Evaluation:
         self._phase(job, "evaluating")
         active = self._models.active()
-        evaluation = self._gate.compare(
+        return gate.compare(
             (served.model_id, self._embed_with(served.encoder, "refresh", job)),
             (active.model_id, self._embed_with(active.encoder, "refresh", job)),
         )
-        self._save(job, evaluation=evaluation.as_json())
-        evaluation.refuse_worse()
 
     def _fill(self, job: Job, served: ServedModel, pace: Pace) -> None:
         """Embed until few entries are missing. Raises: EntriesWithoutCropError."""
@@ -518,15 +524,16 @@ class Refresher:
             status="failed",
             finished_at=now(),
             seconds_left=None,
+            waiting_for=None,
             problem=problem(error, job.job_id),
         )
 
     def _end_cancelled(self, job: Job) -> None:
-        self._cancelled.discard(job.job_id)
         other = self._gallery.other()
         if job.kind == "refresh" and other is not None and not other.kept:
             self._drop(other.model_id)
         self._save(job, status="cancelled", phase=None, finished_at=now(), seconds_left=None)
+        self._cancelled.discard(job.job_id)
 
 
 def _busy(job: Job) -> RefreshRunningError:
