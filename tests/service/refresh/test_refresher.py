@@ -26,6 +26,7 @@ from service.errors import (
 from service.refresh.gate import EvaluationGate
 from service.refresh.jobs import Job, JobStore
 from service.refresh.refresher import Refresher
+from service.refresh.running_job import RunningJob
 from service.refresh.served import ServedModel, ServedModels
 from service.settings import ServiceSettings
 from tests.service.fakes import MODEL_ID, TinyEncoder, TinyEncoding, crop, embedded_by
@@ -416,15 +417,16 @@ def test_a_model_that_was_refused_is_not_let_pass_after_a_restart(
     service.enrol(1, 2)
     died = threading.Event()
 
-    def dies(job: Job, error: Exception) -> None:
+    def dies(job: RunningJob, error: Exception) -> None:
         service.refresher._stopping.set()
         died.set()
 
-    monkeypatch.setattr(service.refresher, "_end_failed", dies)
-    service.refresher.start()
-    job = service.activate()
-    assert died.wait(LONG_S)
-    service.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(RunningJob, "fail", dies)
+        service.refresher.start()
+        job = service.activate()
+        assert died.wait(LONG_S)
+        service.close()
     again = Service(settings, gallery, gate=gate)
     assert again.refresher.jobs.running() is not None
     again.refresher.start()
