@@ -4,36 +4,22 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from numpy.typing import NDArray
 
-from model.preprocessing import PreprocessingConfig, read_image, to_input
-from tests.end_to_end.crash_clients import Client, Shared, Unanswered, patch_of
+from tests.end_to_end.crash_clients import TOLERANCE, Client, Shared, Unanswered, patch_of
 from tests.end_to_end.crash_ledger import Facts, crop_of
-from tests.service.fakes import CONFIG
+from tests.end_to_end.crash_models import similarity
 
 QUERIES = 6
 OWN_VECTORS = 25
 PAGE = 37
-TOLERANCE = 1e-4
-"""Of a similarity: the service embeds in its own order of operations and stores fp16."""
-
 RED = json.dumps({"colour": "red"})
 
 Bodies = dict[str, dict[str, Any]]
-
-
-@lru_cache(maxsize=20_000)
-def embedding(seed: int) -> NDArray[np.float64]:
-    """Return what the tiny artifact makes of a crop (3072,), without ONNX Runtime."""
-    image = to_input(read_image(crop_of(seed)), CONFIG.image_size, PreprocessingConfig())
-    flat = image.astype(np.float64).ravel() + 0.01
-    return flat / np.linalg.norm(flat)
 
 
 def list_everything(http: httpx.Client, **wanted: str) -> Bodies:
@@ -165,7 +151,7 @@ def _check_entries(http: httpx.Client, listed: Mapping[str, Facts], chance: rand
         assert crop.status_code == 200, crop.text
         assert crop.content == crop_of(facts.seed), f"{entry_id} has another crop"
     for entry_id in chance.sample(sorted(listed), min(OWN_VECTORS, len(listed))):
-        (match,) = _query(http, listed[entry_id].seed, top_k="1")
+        (match,), _ = _query(http, listed[entry_id].seed, top_k="1")
         assert match["entry_id"] == entry_id
         assert match["similarity"] > 0.999
 
@@ -176,12 +162,11 @@ def _check_query(http: httpx.Client, listed: Mapping[str, Facts], chance: random
     by_person = chance.random() < 0.3
     top_k = chance.choice([1, 5, 1000])
     seed = chance.choice([9_000_000 + chance.randint(0, 50), *[f.seed for f in listed.values()]])
-    matches = _query(
+    matches, model_id = _query(
         http, seed, top_k=str(top_k), group_by="person" if by_person else "entry", **wanted
     )
-    direction = embedding(seed)
     exact = {
-        entry_id: float(embedding(facts.seed).astype(np.float16).astype(np.float64) @ direction)
+        entry_id: similarity(seed, facts.seed, model_id)
         for entry_id, facts in listed.items()
         if passes(facts)
     }
@@ -220,9 +205,9 @@ def _random_filter(
 def _best_of_each(exact: Mapping[str, float], listed: Mapping[str, Facts]) -> list[float]:
     """Return the best similarity of each person; an entry without one stands for itself."""
     best: dict[str, float] = {}
-    for entry_id, similarity in exact.items():
+    for entry_id, value in exact.items():
         name = listed[entry_id].person_id or f"entry {entry_id}"
-        best[name] = max(similarity, best.get(name, -2.0))
+        best[name] = max(value, best.get(name, -2.0))
     return sorted(best.values(), reverse=True)
 
 
@@ -243,12 +228,13 @@ def check_nothing_of(persons: Iterable[str], directory: Path) -> None:
             assert not left, f"{path} still holds {left}"
 
 
-def _query(http: httpx.Client, seed: int, **fields: str) -> list[dict[str, Any]]:
+def _query(http: httpx.Client, seed: int, **fields: str) -> tuple[list[dict[str, Any]], str]:
+    """Return the matches of a crop, and the model that the answer names."""
     files = {"file": crop_of(seed)}
     answer = _ok(http.post("/query", files=files, data={"modality": "visible", **fields}))
     matches: list[dict[str, Any]] = answer["matches"]
     assert [match["rank"] for match in matches] == list(range(1, len(matches) + 1))
-    return matches
+    return matches, answer["model_id"]
 
 
 def _ok(response: httpx.Response) -> dict[str, Any]:

@@ -13,8 +13,11 @@ from typing import Any
 import httpx
 
 from tests.end_to_end.crash_ledger import Facts, Ledger, crop_of
+from tests.end_to_end.crash_models import similarity
 
 CAMERAS = ("1", "2", "3", None)
+TOLERANCE = 1e-4
+"""Of a similarity: the service embeds in its own order of operations and stores fp16."""
 MOST_ENTRIES = 40
 """Of one client. All clients together stay below the 256 candidates that are always scored: noise
 cut down to 8 dimensions says nothing of an entry's own crop, which no gallery would choose."""
@@ -313,6 +316,7 @@ class Client:
         assert matches[0]["entry_id"] == entry_id, (entry_id, matches)
         assert matches[0]["similarity"] > 0.999
         self._check_not_gone(matches)
+        self._check_similarities(facts.seed, found.json())
         again = self._send(
             "POST",
             "/query",
@@ -322,6 +326,15 @@ class Client:
         assert again is not None
         assert again.status_code == 200, again.text
         self._check_not_gone(again.json()["matches"])
+        self._check_similarities(facts.seed, again.json())
+
+    def _check_similarities(self, seed: int, answer: Mapping[str, Any]) -> None:
+        """Every similarity is one of the model that the answer names, and of no two."""
+        certain = self.ledger.certain()
+        for match in answer["matches"]:
+            if (facts := certain.get(match["entry_id"])) is not None:
+                exact = similarity(seed, facts.seed, answer["model_id"])
+                assert abs(match["similarity"] - exact) < TOLERANCE, (match, exact, answer)
 
     def _check_not_gone(self, matches: Sequence[Mapping[str, Any]]) -> None:
         found = {match["entry_id"] for match in matches}

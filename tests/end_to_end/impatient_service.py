@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from gallery_index.upkeep import UpkeepPolicy
 from mpanet.cli import main
-from service import server
+from service import opening
 from tests.gallery_index.early import EARLY, compress_with
 
 
@@ -19,7 +19,12 @@ def policy(recall_target: float, retention_days: int | None) -> UpkeepPolicy:
     return replace(EARLY, recall_target=recall_target, retention_days=retention_days)
 
 
+def be_impatient(first_stage: str) -> None:
+    """Let galleries that this process opens be early ones, compressed so."""
+    compress_with(first_stage)
+    setattr(opening, "UpkeepPolicy", policy)  # noqa: B010  mypy knows it as a class
+
+
 if __name__ == "__main__":
-    compress_with(sys.argv[1])
-    setattr(server, "UpkeepPolicy", policy)  # noqa: B010  mypy knows it as a class
+    be_impatient(sys.argv[1])
     sys.exit(main(sys.argv[2:]))

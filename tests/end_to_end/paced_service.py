@@ -21,7 +21,7 @@ from PIL import Image
 
 from model.encoder import Encoded, Encoder
 from mpanet.cli import main
-from service import server
+from service import opening
 from service.engine import batching
 
 BREAKS: Final = (255, 0, 0)
@@ -75,6 +75,6 @@ def batches(counts: Path) -> list[int]:
 if __name__ == "__main__":
     PacedEncoder.batch_s, PacedEncoder.crop_s = (float(text) / 1000 for text in sys.argv[1:3])
     PacedEncoder.counts = Path(sys.argv[3])
-    setattr(server, "Encoder", PacedEncoder)  # noqa: B010  mypy knows it as a class
+    setattr(opening, "Encoder", PacedEncoder)  # noqa: B010  mypy knows it as a class
     setattr(batching, "STUCK_S", STUCK_S)  # noqa: B010  it is final
     sys.exit(main(sys.argv[4:]))

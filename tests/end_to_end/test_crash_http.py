@@ -39,13 +39,19 @@ pytestmark = pytest.mark.timeout(120 + 30 * ROUNDS)
 class Servers:
     """The service of one gallery, and the Redis that keeps its records, if any does."""
 
-    def __init__(self, model: Path, data: Path, redis: RedisServer | None) -> None:
+    def __init__(
+        self, model: Path, data: Path, redis: RedisServer | None, *, unhurried_ms: str | None = None
+    ) -> None:
+        """With `unhurried_ms` each crop takes the encoder so long."""
         self.data = data
         self.redis = redis
         self.service: Service | None = None
         options = ["--model", str(model), "--data", str(data), "--port", "0", "--threads", "1"]
         self._options = [*options, "--provider", "cpu"]
-        self._program = ("tests.end_to_end.impatient_service", "rabitq" if redis else "pca")
+        first_stage = "rabitq" if redis else "pca"
+        self._program: tuple[str, ...] = ("tests.end_to_end.impatient_service", first_stage)
+        if unhurried_ms is not None:
+            self._program = ("tests.end_to_end.unhurried_service", first_stage, unhurried_ms)
         if redis is not None:
             self._options += ["--redis-url", redis.url]
 
