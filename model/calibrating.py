@@ -207,9 +207,11 @@ def _pairs_needed(rate: float, high: float, pairs: int) -> int:
 
     The interval narrows with the square root of the pairs at best.
     """
-    by_count = LEAST_ACCEPTED / rate
-    too_wide = max(1.0, (high / rate - 1) / (WIDEST - 1))
-    return math.ceil(max(by_count, pairs * too_wide**2 if too_wide > 1 else 0))
+    by_count = math.ceil(LEAST_ACCEPTED / rate)
+    too_wide = (high / rate - 1) / (WIDEST - 1)
+    if by_count > pairs or too_wide <= 1:
+        return by_count
+    return math.ceil(pairs * too_wide**2)
 
 
 class _Spread:

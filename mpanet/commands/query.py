@@ -10,8 +10,12 @@ from mpanet.connection import add_connection_options, connect, failure
 from mpanet.errors import CommandError
 
 NAMES = ("person_id", "exclude_person_id", "camera_id", "exclude_camera_id")
-FILTERS = (*NAMES, "captured_after", "captured_before", "attributes", "min_similarity")
-COLUMNS = ("rank", "similarity", "person_id", "camera_id", "modality", "captured_at", "entry_id")
+LIMITS = ("min_similarity", "max_false_accept_rate")
+FILTERS = (*NAMES, "captured_after", "captured_before", "attributes", *LIMITS)
+COLUMNS = (
+    *("rank", "similarity", "probability", "person_id", "camera_id", "modality"),
+    *("captured_at", "entry_id"),
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +88,17 @@ def _table(answer: Mapping[str, Any]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     found = f"{len(answer['matches'])} of {answer['gallery_size']} entries"
-    return "\n".join([*lines, f"{found}, model {answer['model_id']}"])
+    lines.append(f"{found}, model {answer['model_id']}")
+    if answer["thresholds"] is not None:
+        lines.append(_demanded(answer))
+    return "\n".join(lines)
+
+
+def _demanded(answer: Mapping[str, Any]) -> str:
+    """Say what the false-accept rate demanded, and what it lets through even so."""
+    least = ", ".join(f"{pair} {value:.4f}" for pair, value in answer["thresholds"].items())
+    expected = f"{answer['expected_false_accepts']:.2g}"
+    return f"at least {least}; of {answer['compared']} compared expect {expected} false accepts"
 
 
 def _cell(value: object) -> str:

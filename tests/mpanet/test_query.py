@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from model.artifact import with_calibration
 from mpanet.cli import main
 from service.client import ServiceClient
 from tests.mpanet.serving import service
 from tests.service.fakes import crop
+from tests.service.judged import measured
 from tests.service.tiny_artifact import write_tiny_artifact
 
 
@@ -18,6 +20,7 @@ from tests.service.tiny_artifact import write_tiny_artifact
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("service")
     model = write_tiny_artifact(directory / "tiny").directory
+    with_calibration(model, measured().to_manifest())
     with service(model, directory / "data") as running, ServiceClient(running.url) as client:
         noted: dict[str, Any] = {"person_id": "ann", "camera_id": "1", "attributes": {"bag": True}}
         client.enroll(crop(1), "visible", entry_id="a", **noted)
@@ -37,9 +40,10 @@ def test_a_ranked_table(url: str, image: str, capsys: pytest.CaptureFixture[str]
     assert main(["query", image, "--modality", "infrared", "--url", url]) == 0
     head, first, *rest, last = capsys.readouterr().out.splitlines()
     assert head.split() == [
-        *("rank", "similarity", "person_id", "camera_id", "modality", "captured_at", "entry_id"),
+        *("rank", "similarity", "probability", "person_id", "camera_id", "modality"),
+        *("captured_at", "entry_id"),
     ]
-    assert first.split() == ["1", "1.0000", "-", "-", "visible", "2026-01-01T00:00:00Z", "b"]
+    assert first.split() == ["1", "1.0000", "-", "-", "-", "visible", "2026-01-01T00:00:00Z", "b"]
     assert len(rest) == 2
     assert last.startswith("3 of 3 entries, model ")
 
@@ -51,6 +55,21 @@ def test_json_is_the_answer_of_the_service(
     assert main(["query", image, image, *options, "--top-k", "1"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [match["entry_id"] for match in answer["matches"]] == ["b"]
+
+
+def test_a_rate_says_what_it_demands_and_what_it_lets_through(
+    url: str, image: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Impostors lie evenly up to 0.5: a tenth of them from 0.45 on."""
+    options = ["--modality", "visible", "--target-modality", "visible", "--url", url]
+    assert main(["query", image, *options, "--max-false-accept-rate", "0.1"]) == 0
+    _, first, found, demanded = capsys.readouterr().out.splitlines()
+    assert first.split()[-1] == "b"
+    assert 0.5 < float(first.split()[2]) < 1
+    assert found.startswith("1 of 3 entries")
+    assert demanded == ("at least visible-visible 0.4511; of 2 compared expect 0.2 false accepts")
+    assert main(["query", image, *options, "--max-false-accept-rate", "0.01"]) == 2
+    assert "visible-visible" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
