@@ -321,6 +321,11 @@ class Gallery:
             mask = self._index.table.searchable(filter)
             return self._index.table.positions if mask is None else int(np.count_nonzero(mask))
 
+    def individuals(self) -> int:
+        """Return how many persons there are, one for each entry without a person."""
+        with self._reading():
+            return self._index.table.individuals
+
     def random_matches(
         self, query: NDArray[np.float32], n: int, *, model_id: str | None = None
     ) -> builtins.list[Match]:
@@ -362,9 +367,11 @@ class Gallery:
         """Return entries that have no vector in the other generation yet, by row."""
         return self._refresh.missing(limit)
 
-    def fill(self, vectors: Mapping[int, NDArray[np.float32]]) -> int:
+    def fill(
+        self, vectors: Mapping[int, NDArray[np.float32]], *, model_id: str | None = None
+    ) -> int:
         """Give the other generation vectors (D,) by row; returns how many were still alive."""
-        return self._refresh.fill(vectors)
+        return self._refresh.fill(vectors, model_id)
 
     def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
         """Read the vectors of rows by one of the two models. Raises: ModelChangedError."""

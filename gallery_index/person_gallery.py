@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery_index.candidates import StoredVectors
 from gallery_index.errors import GalleryError
 from gallery_index.records import (
     Added,
@@ -89,8 +90,14 @@ class PersonGallery(Protocol):
     ) -> builtins.list[Match]:
         """Return the best of what `search` found, in the order of k-reciprocal re-ranking."""
 
+    def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
+        """Read the vectors of rows by a model. Raises: ModelChangedError if it has none of it."""
+
     def count(self, filter: EntryFilter = _ANY) -> int:
         """Return how many entries a search with this filter compares."""
+
+    def individuals(self) -> int:
+        """Return how many persons there are, one for each entry without a person."""
 
     def random_matches(
         self, query: NDArray[np.float32], n: int, *, model_id: str | None = None

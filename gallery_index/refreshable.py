@@ -11,7 +11,6 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery_index.candidates import StoredVectors
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import GalleryEntry, OtherGeneration
 
@@ -43,16 +42,14 @@ class RefreshableGallery(PersonGallery, Protocol):
         Those without a crop, and those left out, are not among them. Raises: RefreshStateError.
         """
 
-    def fill(self, vectors: Mapping[int, NDArray[np.float32]]) -> int:
+    def fill(
+        self, vectors: Mapping[int, NDArray[np.float32]], *, model_id: str | None = None
+    ) -> int:
         """Give the other generation vectors (D,) by row; returns how many rows were still alive.
 
+        `model_id` says which model they are of, None that this is sure.
+
         Raises: RefreshStateError, InvalidEntryError, StorageFullError.
-        """
-
-    def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
-        """Read the vectors of rows by one of the two models.
-
-        Raises: ModelChangedError if neither generation is of this model.
         """
 
     def give_up(self, rows: Sequence[int], how: WithoutCrop) -> int:

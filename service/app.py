@@ -22,6 +22,7 @@ from service.engine.crop_encoder import CropEncoder
 from service.engine.embedding import CropEmbedder
 from service.engine.search_pool import SearchPool
 from service.engine.shedding import Shedding
+from service.explaining.kept_queries import KeptQueries
 from service.observing.metrics import Metrics
 from service.observing.route_templates import RouteTemplates
 from service.refresh.gate import Evaluate, EvaluationGate
@@ -32,7 +33,7 @@ from service.refresh.served import OpenModel, ServedModel, ServedModels
 from service.routes import gallery as gallery_routes
 from service.routes import jobs as job_routes
 from service.routes import models as model_routes
-from service.routes import publish, search, status
+from service.routes import publish, queries, search, status
 from service.settings import ServiceSettings
 
 
@@ -63,9 +64,10 @@ def create_app(
 
     gate = EvaluationGate(evaluate, settings.evaluation_margin) if evaluate else None
     refresher = None
-    if registry is not None and open_model is not None and isinstance(gallery, Gallery):
+    generations = gallery if isinstance(gallery, Gallery) else None
+    if registry is not None and open_model is not None and generations is not None:
         refresher = Refresher(
-            gallery,
+            generations,
             models,
             embedder,
             JobStore(settings.data / JOBS),
@@ -102,8 +104,10 @@ def create_app(
         audit=audit,
         registry=registry,
         refresher=refresher,
+        explained=KeptQueries(settings.explain_kept_s),
+        generations=generations,
     )
-    every_room = (gallery_routes, search, model_routes, publish, job_routes, status)
+    every_room = (gallery_routes, search, queries, model_routes, publish, job_routes, status)
     routers = [routes.router for routes in every_room]
     for router in routers:
         app.include_router(router)

@@ -42,6 +42,7 @@ AUDITED: Final[dict[str, Kept]] = {
     "POST /query": "looks",
     "POST /embed": "looks",
     "POST /compare": "looks",
+    "GET /queries/{query_id}/patterns.png": "looks",
     "GET /gallery": "looks",
     "GET /gallery/{entry_id}": "looks",
     "GET /gallery/{entry_id}/crop": "looks",

@@ -105,6 +105,8 @@ class Match(TypedDict):
     similarity: float
     probability: float | None
     crop_url: str | None
+    patterns: NotRequired[list["PatternPart"] | None]
+    patterns_url: NotRequired[str | None]
 
 
 class QueryAnswer(TypedDict):
@@ -118,6 +120,7 @@ class QueryAnswer(TypedDict):
     gallery_size: int
     timings_ms: Timings
     unknown: bool
+    prior: float
     thresholds: dict[str, float] | None
     compared: int | None
     expected_false_accepts: float | None

@@ -165,6 +165,16 @@ def query(
     return Call("POST", "/query", _json, content)
 
 
+def patterns(query_id: str, entry_id: str, crop: int = 1) -> Call[bytes]:
+    """Return a picture (PNG) of what made an entry a match, for a query asked with `explain`.
+
+    `crop` says which crop of the query, from 1.
+    """
+    params = {"entry_id": entry_id, "crop": crop}
+    path = f"/queries/{_quoted(query_id)}/patterns.png"
+    return Call("GET", path, _bytes, {"params": params})
+
+
 def embed(crop: bytes, modality: Modality | str) -> Call[Embedding]:
     """Return the embedding of a crop."""
     content = {"data": _form(modality=modality), "files": [_file("file", crop)]}

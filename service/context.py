@@ -14,10 +14,12 @@ from starlette.concurrency import run_in_threadpool
 
 from gallery_index.person_gallery import PersonGallery
 from gallery_index.records import GalleryStats
+from gallery_index.refreshable import RefreshableGallery
 from service.audit.log import AuditLog
 from service.engine.embedding import CropEmbedder
 from service.engine.search_pool import SearchPool
 from service.errors import ClientLeftError
+from service.explaining.kept_queries import KeptQueries
 from service.observing.metrics import Metrics
 from service.observing.single_flight import SingleFlight
 from service.refresh.refresher import Refresher
@@ -67,6 +69,8 @@ class ServiceContext:
     audit: AuditLog | None = None
     registry: ModelRegistry | None = None
     refresher: Refresher | None = None
+    explained: KeptQueries = field(default_factory=lambda: KeptQueries(600))
+    generations: RefreshableGallery | None = None
     watchers: Watchers = field(default_factory=Watchers)
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)

@@ -1,8 +1,7 @@
 """Enrolling crops: replays answered without work, the others embedded, all added at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from fastapi import Request
 
@@ -18,6 +17,7 @@ from service.engine.crop_jobs import EmbeddedCrop
 from service.errors import RequestError
 from service.observing.stages import of_crops, stages_of, timed
 from service.refresh.served import ServedModel
+from service.without_crops import catch_up, other_model, without_crops
 
 Outcome = Added | RequestError | ImageError | GalleryError
 
@@ -98,44 +98,42 @@ async def _added(
     crops = [item.crop for item in items.values()]
     begun = context.embedder.begin(crops, kind="enroll", encoder=served.encoder)
     embedded = await unless_client_leaves(request, begun)
-    others = await _embedded_by_other(request, context, crops)
     outcomes: dict[int, Outcome] = {}
     entries: dict[int, NewEntry] = {}
-    for (index, item), result, other in zip(items.items(), embedded, others, strict=True):
-        if not isinstance(result, EmbeddedCrop):
+    for (index, item), result in zip(items.items(), embedded, strict=True):
+        if isinstance(result, EmbeddedCrop):
+            entries[index] = _new_entry(item, result)
+        else:
             outcomes[index] = result
-            continue
-        entry = _new_entry(item, result)
-        if not context.settings.store_crops:
-            entry = replace(entry, keep_crop=False, **other)
-        entries[index] = entry
     stages = stages_of(request)
     stages.update(of_crops([result for result in embedded if isinstance(result, EmbeddedCrop)]))
+    add = _store if context.settings.store_crops else _store_without_crops
     with timed(stages, "store"):
-        added = await written(
-            context, context.gallery.add, list(entries.values()), model_id=served.model_id
-        )
+        added = await add(request, context, list(entries.values()), served.model_id)
     outcomes.update(zip(entries, added, strict=True))
     return outcomes
 
 
-async def _embedded_by_other(
-    request: Request, context: ServiceContext, crops: Sequence[bytes]
-) -> list[dict[str, Any]]:
-    """Return what `NewEntry` says of each crop by the model of the gallery's other generation.
+async def _store(
+    request: Request, context: ServiceContext, entries: Sequence[NewEntry], model_id: str
+) -> list[Added | GalleryError]:
+    return await written(context, context.gallery.add, entries, model_id=model_id)
 
-    Crops that are kept can be embedded later, and say nothing.
-    """
-    other = None if context.settings.store_crops else context.models.other()
-    if other is None:
-        return [{} for _ in crops]
-    begun = context.embedder.begin(crops, kind="enroll", encoder=other.encoder)
-    return [
-        {"other_embedding": result.embedding, "other_model_id": other.model_id}
-        if isinstance(result, EmbeddedCrop)
-        else {}
-        for result in await unless_client_leaves(request, begun)
-    ]
+
+async def _store_without_crops(
+    request: Request, context: ServiceContext, entries: Sequence[NewEntry], model_id: str
+) -> list[Added | GalleryError]:
+    """Add entries with all that their crops will ever be good for."""
+    other = await other_model(context)
+    bare = await without_crops(request, context, entries, other)
+    added = await _store(request, context, bare, model_id)
+    crops = {
+        outcome.entry.row: entry.crop
+        for outcome, entry in zip(added, entries, strict=True)
+        if isinstance(outcome, Added) and not outcome.replayed
+    }
+    await catch_up(context, crops, other)
+    return added
 
 
 def _new_entry(item: Enrolment, embedded: EmbeddedCrop) -> NewEntry:

@@ -13,6 +13,7 @@ RequestError
 ├── IdempotencyKeyReusedError   the Idempotency-Key came with other crops before
 ├── SlowRequestError            the request did not arrive in time
 ├── ModelNotFoundError          no model of this id
+├── QueryNotFoundError          no query of this id that may be looked into
 ├── InvalidArtifactError        a model that may not be served; says why
 ├── EvaluationGateError         a model is worse than the active one; has the figures of both
 ├── EvaluationFailedError       the evaluation set cannot be used
@@ -115,6 +116,10 @@ class EvaluationGateError(RequestError):
 
 class EvaluationFailedError(RequestError):
     """The evaluation set cannot be used; the message names what of it."""
+
+
+class QueryNotFoundError(RequestError):
+    """There is no query of this id that may be looked into, or not by this key."""
 
 
 class NotCalibratedError(RequestError):

@@ -55,6 +55,7 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     gallery.EntryNotFoundError: Kind(404, "entry_not_found", "No such entry"),
     gallery.PersonNotFoundError: Kind(404, "person_not_found", "No such person"),
     service.ModelNotFoundError: Kind(404, "model_not_found", "No such model"),
+    service.QueryNotFoundError: Kind(404, "query_not_found", "No such query"),
     service.JobNotFoundError: Kind(404, "job_not_found", "No such job"),
     gallery.EntryConflictError: Kind(409, "entry_conflict", "The entry id is taken"),
     service.IdempotencyKeyReusedError: Kind(

@@ -5,7 +5,6 @@ Knows nothing of HTTP and of searching.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,13 @@ from model.calibration import Calibration, PairKind, pair_kind
 from model.errors import RateNotSupportedError
 from service.errors import NotCalibratedError, RateNotPromisedError
 
-PRIOR: Final = 0.5
-"""The chance of one person before the crops were looked at that probabilities stand for."""
+
+def prior_among(individuals: int) -> float:
+    """Return the chance that a pair shows one person, before it is looked at.
+
+    A person is as likely to be any of the individuals there are as to be somebody else.
+    """
+    return 1 / (1 + max(1, individuals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +45,16 @@ class SeenPerson:
         return cls(modality, (mean / length).astype(np.float32), length)
 
     def probability(
-        self, modality: str, similarity: float, calibration: Calibration | None
+        self, modality: str, similarity: float, calibration: Calibration | None, prior: float
     ) -> float | None:
-        """Return how probable it is that an entry shows the person, by its similarity.
+        """Return how probable it is that a crop shows the person, by its similarity.
 
-        None where the model is not calibrated for such pairs.
+        `prior` is how probable it was before; None where the model is not calibrated for the pair.
         """
         if calibration is None:
             return None
         pair = pair_kind(self.modality, modality)
-        return calibration.probability(pair, similarity * self.length, prior=PRIOR)
+        return calibration.probability(pair, similarity * self.length, prior=prior)
 
     def least(self, thresholds: Mapping[PairKind, float]) -> dict[PairKind, float]:
         """Return thresholds of pairs of crops as similarities to the direction."""

@@ -23,12 +23,13 @@ from service.bodies.fields import FilterFields, ListFields, ModalityName, QueryF
 class Found:
     """The matches of a query, best first, and what each stage took in milliseconds.
 
-    `gallery_size` counts all entries, filtered ones included; `compared` those that take part,
-    None where nobody asked for it.
+    `gallery_size` counts all entries and `individuals` all persons, filtered ones included;
+    `compared` those entries that take part, None where nobody asked for it.
     """
 
     matches: list[Match]
     gallery_size: int
+    individuals: int
     search_ms: float
     rerank_ms: float
     compared: int | None = None
@@ -60,7 +61,7 @@ def find(
             min_similarity=fields.min_similarity,
             model_id=model_id,
         )
-        return Found(matches, len(gallery), _ms_since(started), 0.0)
+        return Found(matches, len(gallery), gallery.individuals(), _ms_since(started), 0.0)
     nearest = _nearest(gallery, query, fields, model_id)
     search_ms = _ms_since(started)
     started = time.perf_counter()
@@ -71,7 +72,7 @@ def find(
         min_similarity=fields.min_similarity,
         model_id=model_id,
     )
-    return Found(matches, len(gallery), search_ms, _ms_since(started))
+    return Found(matches, len(gallery), gallery.individuals(), search_ms, _ms_since(started))
 
 
 def _find_accepted(
@@ -86,7 +87,9 @@ def _find_accepted(
     compared = gallery.count(query_filter(fields))
     accepted = _accepted(gallery, query, fields, model_id, least)
     if not fields.rerank:
-        return Found(accepted, len(gallery), _ms_since(started), 0.0, compared)
+        return Found(
+            accepted, len(gallery), gallery.individuals(), _ms_since(started), 0.0, compared
+        )
     nearest = _nearest(gallery, query, fields, model_id)
     search_ms = _ms_since(started)
     started = time.perf_counter()
@@ -96,7 +99,9 @@ def _find_accepted(
     for match in first:
         behind.pop(match.entry.row, None)
     matches = _cut([*order, *sorted(behind.values(), key=_plain_order)], fields, least)
-    return Found(matches, len(gallery), search_ms, _ms_since(started), compared)
+    return Found(
+        matches, len(gallery), gallery.individuals(), search_ms, _ms_since(started), compared
+    )
 
 
 def target_modalities(fields: QueryFields) -> list[ModalityName]:

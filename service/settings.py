@@ -173,6 +173,12 @@ class ServiceSettings(BaseSettings):
         le=3600,
         description="seconds within which the crops of an enrolment are embedded or refused",
     )
+    explain_kept_s: float = Field(
+        default=600,
+        gt=0,
+        le=86_400,
+        description="seconds that a query asked with `explain` may be looked into, from memory",
+    )
     read_timeout_s: float = Field(
         default=30, gt=0, le=3600, description="seconds within which a request must have arrived"
     )

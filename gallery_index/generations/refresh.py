@@ -139,9 +139,12 @@ class Refresh:
         other.advance(table)
         return [entry for entry in empty if entry.has_crop]
 
-    def fill(self, vectors: Mapping[int, NDArray[np.float32]]) -> int:
+    def fill(self, vectors: Mapping[int, NDArray[np.float32]], model_id: str | None = None) -> int:
         """Give the other generation vectors (D,) by row; returns how many rows were alive."""
         with self._using, self._writing():
+            found = self._required().vectors.identity.model_id
+            if model_id not in (None, found):
+                raise RefreshStateError(f"the other generation is of {found}, not {model_id}")
             return self._fill(vectors)
 
     def _fill(self, vectors: Mapping[int, NDArray[np.float32]]) -> int:
@@ -154,8 +157,21 @@ class Refresh:
         }
         if alive:
             other.put(alive, index.table)
+            self._renew(alive)
             self._extend(other)
         return len(alive)
+
+    def _renew(self, vectors: Mapping[int, NDArray[np.float16]]) -> None:
+        """Put the codes of rows that were passed over before into the stage beside."""
+        table, stage = self._memory.index.table, self._memory.index.beside
+        if stage is None:
+            return
+        rows = np.array(sorted(vectors), np.int64)
+        positions = table.positions_of(rows)
+        there = (positions >= 0) & (positions < len(stage))
+        if there.any():
+            given = np.stack([vectors[row] for row in rows[there].tolist()])
+            stage.replace(positions[there], stage.quantizer.encode(given))
 
     def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
         """Read vectors of the other generation. Raises: ModelChangedError: it is of another."""

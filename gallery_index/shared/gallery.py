@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 from gallery_index import query_reranking, validation
 from gallery_index.backup.parts import KeptEntry
-from gallery_index.candidates import Ask
+from gallery_index.candidates import Ask, StoredVectors
 from gallery_index.cursors import decode_cursor, encode_cursor
 from gallery_index.errors import (
     EntryNotFoundError,
     GalleryCorruptError,
     GalleryError,
+    ModelChangedError,
     PersonNotFoundError,
     StoreUnavailableError,
 )
@@ -290,6 +291,11 @@ class SharedGallery:
         validation.check_filter(filter)
         return len(self) if filter == _ANY else self._index.count(filter)
 
+    def individuals(self) -> int:
+        """Return how many persons there are; where there are none, how many entries."""
+        counts = self._records.counts()
+        return counts.persons or counts.entries
+
     def random_matches(
         self, query: NDArray[np.float32], n: int, *, model_id: str | None = None
     ) -> builtins.list[Match]:
@@ -310,6 +316,12 @@ class SharedGallery:
         self._upkeep.once()
         if self._retention_days is not None:
             self._upkeep.expire(self._retention_days)
+
+    def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
+        """Read the vectors of rows; see `Gallery.vectors`."""
+        if model_id != self.model_id:
+            raise ModelChangedError(model_id, self.model_id)
+        return self._index.vectors(rows)
 
     def verify(self) -> VerificationReport:
         """Read everything and report whatever disagrees; others go on writing meanwhile."""

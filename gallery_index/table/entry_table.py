@@ -92,6 +92,12 @@ class EntryTable:
         return len(self._vocabularies["person"])
 
     @property
+    def individuals(self) -> int:
+        """Persons that have an entry, and live entries without a person."""
+        nameless = self._column("alive") & (self._column("person") == 0)
+        return self.persons + int(np.count_nonzero(nameless))
+
+    @property
     def positions(self) -> int:
         """Number of positions, dead ones included."""
         return len(self._columns["row"])

@@ -49,6 +49,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "max-connections": ("N", "most connections at once (1024)"),
     "query-deadline-s": ("S", "seconds within which a query is answered or refused (10)"),
     "enroll-deadline-s": ("S", "seconds within which crops are embedded or refused (60)"),
+    "explain-kept-s": ("S", "seconds that a query asked with explain may be looked into (600)"),
     "read-timeout-s": ("S", "seconds within which a request must have arrived (30)"),
     "shutdown-s": ("S", "seconds that a stop waits for what is under way (10)"),
     "keys": ("FILE", "hashed API keys, made by `mpanet keys` (keys.json in the data directory)"),

@@ -21,6 +21,7 @@ ROLES_OF_CALL: Final[Mapping[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/query"): QUERY,
     ("POST", "/embed"): QUERY,
     ("POST", "/compare"): QUERY,
+    ("GET", "/queries/{query_id}/patterns.png"): QUERY,
     ("POST", "/gallery"): ENROLL,
     ("POST", "/gallery/batch"): ENROLL,
     ("PATCH", "/gallery/{entry_id}"): ENROLL,

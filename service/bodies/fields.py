@@ -251,7 +251,10 @@ class QueryFields(FilterFields):
             " `rank`; `min_similarity` is about it too."
         ),
     )
-    explain: Truth = Field(default=False, description="Not available yet.")
+    explain: Truth = Field(
+        default=False,
+        description="Say of each match what each pattern adds to its similarity, and show it.",
+    )
     min_similarity: Similarity | None = Field(
         default=None, description="Leave out what is less alike."
     )

@@ -116,11 +116,29 @@ class MatchBody(BaseModel):
     )
     probability: float | None = Field(
         description=(
-            "That both crops show one person, were that as likely as not before anybody looked;"
-            " null where the model is not calibrated for such a pair of modalities."
+            "That the entry shows the person, by the calibration of the model and the `prior`; null"
+            " where it is not calibrated for such a pair of modalities."
         )
     )
     crop_url: str | None = Field(description="Null where the crop was not kept.")
+    patterns: list["PatternPart"] | None = Field(
+        default=None,
+        description=(
+            "With `explain`: parts that sum to the similarity. Null for a projected model, and for"
+            " an entry whose vector is damaged."
+        ),
+    )
+    patterns_url: str | None = Field(
+        default=None,
+        description="With `explain`: a picture of it, for a short time. Null without a crop.",
+    )
+
+
+class PatternPart(BaseModel):
+    """What one block of the embeddings adds to their similarity."""
+
+    pattern: str = Field(description="`pattern_1` to `pattern_P`, then `global`.")
+    similarity: float
 
 
 class QueryBody(BaseModel):
@@ -131,6 +149,12 @@ class QueryBody(BaseModel):
     gallery_size: int = Field(description="Entries in the gallery, filtered ones included.")
     timings_ms: Timings
     unknown: bool = Field(description="Nobody in the gallery is alike enough: no matches.")
+    prior: float = Field(
+        description=(
+            "How probable that is of an entry before it is looked at: the person is any of the"
+            " gallery's, or somebody else, each as likely."
+        )
+    )
     thresholds: dict[PairKind, float] | None = Field(
         description=(
             "The least similarity of a match at `max_false_accept_rate`, by the modalities of query"
@@ -160,19 +184,14 @@ class EmbedBody(BaseModel):
     dimension: int
 
 
-class PatternPart(BaseModel):
-    """What one block of the embeddings adds to their similarity."""
-
-    pattern: str = Field(description="`pattern_1` to `pattern_P`, then `global`.")
-    similarity: float
-
-
 class CompareBody(BaseModel):
     """How alike two crops are; the parts sum to the similarity."""
 
     model_id: str
     similarity: float
-    probability: float | None = Field(description="As that of a match.")
+    probability: float | None = Field(
+        description="As that of a match; it is as likely as not before the crops are looked at."
+    )
     threshold: float | None = Field(
         description="The least similarity of such a pair at `max_false_accept_rate`, if asked for."
     )
@@ -300,3 +319,11 @@ def match_body(rank: int, match: Match, probability: float | None) -> MatchBody:
             "crop_url": crop_url(entry),
         }
     )
+
+
+def explanation(
+    query_id: str, entry: GalleryEntry, parts: list[PatternPart] | None
+) -> dict[str, Any]:
+    """Return what a match says of its similarity, where that was asked for."""
+    url = f"/queries/{query_id}/patterns.png?entry_id={quote(entry.entry_id, safe='')}"
+    return {"patterns": parts, "patterns_url": url if entry.has_crop else None}

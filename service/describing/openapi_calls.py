@@ -83,10 +83,18 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
     ("POST", "/query"): CallDoc(
         "query",
         "Find a person",
-        _ASKED | _STORED | _RATED | {"not_available_yet", "model_changing"},
+        _ASKED | _STORED | _RATED | {"model_changing"},
         ("Server-Timing",),
     ),
     ("POST", "/embed"): CallDoc("embed", "Embed a crop", _ASKED, ("Server-Timing",)),
+    ("GET", "/queries/{query_id}/patterns.png"): CallDoc(
+        "draw_patterns",
+        "See what made a match",
+        _READ
+        | _ENCODED
+        | {"query_not_found", "entry_not_found", "crop_not_kept", "gallery_damaged"}
+        | {"invalid_fields", "queue_full", "shutting_down", "model_changing"},
+    ),
     ("POST", "/compare"): CallDoc(
         "compare", "Compare two crops", _ASKED | _RATED, ("Server-Timing",)
     ),

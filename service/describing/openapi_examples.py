@@ -174,6 +174,7 @@ ANSWERS: Final[Mapping[str, Any]] = {
         "gallery_size": 240,
         "timings_ms": {"decode": 0.9, "queue": 0.1, "embed": 14.2, "search": 1.3, "rerank": 0.0},
         "unknown": False,
+        "prior": 0.016393,
         "thresholds": {"infrared-visible": 0.6204},
         "compared": 120,
         "expected_false_accepts": 0.12,
@@ -249,6 +250,9 @@ _DETAILS: Final[Mapping[str, str]] = {
     "rate_limited": "the key may make 10 requests a second",
     "entry_not_found": f"no entry '{ENTRY_ID}' in the gallery",
     "person_not_found": "no entry of person '0007' in the gallery",
+    "query_not_found": (
+        f"no query '{REQUEST_ID}' of this key that was asked with `explain` in the last 600 s"
+    ),
     "model_not_found": f"no model 'other'; the service has '{MODEL_ID}'",
     "job_not_found": "no job '17'",
     "entry_conflict": f"entry '{ENTRY_ID}' is there with another crop",
@@ -283,7 +287,7 @@ _DETAILS: Final[Mapping[str, str]] = {
     "rate_not_supported": (
         "infrared-visible: the calibration supports no rate below 0.001, came 0.0001"
     ),
-    "not_available_yet": "explain: this version answers only without it",
+    "not_available_yet": "this service has no models directory",
     "invalid_artifact": "expected embeddings of length 1, came 3.162",
     "undecodable_image": "the JPEG ends before its image does",
     "too_many_pixels": "the image has 8000 x 8000 pixels; at most 25,000,000 are decoded",

@@ -27,7 +27,10 @@ from service.engine.crop_encoder import CropEncoder
 from service.engine.crop_jobs import EmbeddedCrop, Kind
 from service.engine.embedding import CropEmbedder
 from service.errors import (
+    EncoderFailedError,
     EntriesWithoutCropError,
+    EvaluationFailedError,
+    EvaluationGateError,
     GenerationKeptError,
     NoEarlierModelError,
     RefreshRunningError,
@@ -45,6 +48,10 @@ FEW: Final = 8
 """So few entries may be embedded while writes wait."""
 IDLE_S: Final = 1.0
 """How often a kept generation is looked after."""
+MAX_PAUSE_S: Final = 60.0
+"""How often it is at least tried to look after it, where that does not work."""
+ATTEMPTS: Final = 3
+"""How often an encoder may break down under one job."""
 PATIENCE_S: Final = 2.0
 """After how long a store or a disk that refused is asked again."""
 
@@ -129,11 +136,14 @@ class Refresher:
                 if (running.kind, running.model_id) == ("refresh", model_id):
                     return running
                 raise _busy(running)
-            self._open(model_id)
-            self._make_way(model_id, reclaim_kept=reclaim_kept)
+            in_the_way = self._in_the_way(model_id, reclaim_kept=reclaim_kept)
             without = self._gallery.without_crop()
             if without and entries_without_crop is None and not self._is_kept(model_id):
                 raise EntriesWithoutCropError([entry.entry_id for entry in without])
+            self._open(model_id)
+            if in_the_way is not None:
+                with self._at_work:
+                    self._drop(in_the_way)
             return self._begin("refresh", model_id, asked_by, tuple(override), entries_without_crop)
 
     def recalibrate(self, *, asked_by: str) -> Job:
@@ -175,6 +185,7 @@ class Refresher:
     # The thread
 
     def _work(self) -> None:
+        pause_s = IDLE_S
         while not self._stopping.is_set():
             try:
                 job = self.jobs.running()
@@ -183,12 +194,15 @@ class Refresher:
                         self._run(job)
                     continue
                 self._look_after_kept()
+                pause_s = IDLE_S
             except (GalleryError, RequestError) as error:
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
                 if not self._stopping.is_set():
                     log.error("the kept generation cannot be filled now: %s", error)
             except Exception:  # the edge of this thread: without it no refresh goes on
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
                 log.exception("the refresher broke down")
-            self._wake.wait(IDLE_S)
+            self._wake.wait(pause_s)
             self._wake.clear()
 
     def _look_after_kept(self) -> None:
@@ -223,7 +237,7 @@ class Refresher:
 
     def _run(self, job: Job) -> None:
         """Do a job until it has ended, or the service stops."""
-        pace = Pace()
+        pace, failures = Pace(), 0
         while not self._stopping.is_set():
             try:
                 self._checked(job)
@@ -241,8 +255,10 @@ class Refresher:
             except (GalleryError, RequestError) as error:
                 if self._stopping.is_set():
                     return
-                self._end_failed(job, error)
-                return
+                failures += isinstance(error, EncoderFailedError)
+                if not isinstance(error, EncoderFailedError) or failures == ATTEMPTS:
+                    self._end_failed(job, error)
+                    return
 
     def _carry_out(self, job: Job, pace: Pace) -> None:
         if job.kind == "calibrate":
@@ -260,10 +276,11 @@ class Refresher:
         if self._gallery.model_id == job.model_id:
             return  # killed between the switch and the note of it
         served = self._open(job.model_id)
+        self._begin_generation(job, served)
         self._pass_gate(job, served)
-        self._gallery.begin_refresh(served.model_id, served.encoder.config.embedding_dim)
         self._phase(job, "embedding")
         self._give_up_old(job)
+        incomplete = 0
         while True:
             self._fill(job, served, pace)
             self._phase(job, "indexing")
@@ -277,11 +294,32 @@ class Refresher:
                 self._switch(served)
                 return
             except RefreshIncompleteError as error:
-                self._give_up(job, self._rows_of(error.entry_ids))
+                incomplete += 1
+                if incomplete == 1:  # vectors may be on their way, of crops that are not kept
+                    self._stopping.wait(PATIENCE_S)
+                else:
+                    self._give_up(job, self._rows_of(error.entry_ids))
+
+    def _begin_generation(self, job: Job, served: ServedModel) -> None:
+        """Make the generation, or go on with it; entries enrolled from now on can all be in it."""
+        if self._gallery.other() is None:
+            self._save(job, first_rows=self._gallery.stats().rows)
+        self._gallery.begin_refresh(served.model_id, served.encoder.config.embedding_dim)
 
     def _pass_gate(self, job: Job, served: ServedModel) -> None:
-        """Compare the candidate with the active model. Raises: EvaluationGateError."""
-        if self._gate is None or OVERRIDE in job.override or self._gallery.other() is not None:
+        """Compare the candidate with the active model, once in a job.
+
+        Raises: EvaluationGateError, EvaluationFailedError; the generation is gone then.
+        """
+        try:
+            self._compare(job, served)
+        except (EvaluationGateError, EvaluationFailedError):
+            self._drop(job.model_id)
+            raise
+
+    def _compare(self, job: Job, served: ServedModel) -> None:
+        passed = self.jobs.get(job.job_id).evaluation is not None or self._is_kept(job.model_id)
+        if self._gate is None or OVERRIDE in job.override or passed:
             return
         self._phase(job, "evaluating")
         active = self._models.active()
@@ -311,8 +349,8 @@ class Refresher:
 
     def _give_up_old(self, job: Job) -> None:
         """Do with entries that had no crop when the job began what was asked for, once."""
-        lost = self._lost(job.model_id)
-        rows = [entry.row for entry in lost if entry.row < job.first_rows]
+        first_rows = self.jobs.get(job.job_id).first_rows
+        rows = [entry.row for entry in self._lost(job.model_id) if entry.row < first_rows]
         if rows:
             self._give_up(job, rows)
 
@@ -358,18 +396,20 @@ class Refresher:
         self._wake.set()
         return self.jobs.get(job.job_id)
 
-    def _make_way(self, model_id: str, *, reclaim_kept: bool) -> None:
-        """Drop a generation of another model, if that may be."""
+    def _in_the_way(self, model_id: str, *, reclaim_kept: bool) -> str | None:
+        """Return the other model whose generation has to go, if that may be.
+
+        Raises: GenerationKeptError.
+        """
         other = self._gallery.other()
         if other is None or other.model_id == model_id:
-            return
+            return None
         if other.kept and not reclaim_kept:
             raise GenerationKeptError(
                 f"the vectors of model {other.model_id} are kept to go back to: reclaim them first,"
                 " or say reclaim_kept"
             )
-        with self._at_work:
-            self._drop(other.model_id)
+        return other.model_id
 
     def _drop(self, model_id: str) -> int:
         freed = self._gallery.drop_other()

@@ -78,11 +78,6 @@ class ServedModels:
         """
         return self._open[self._gallery.model_id]
 
-    def other(self) -> ServedModel | None:
-        """Return the open model that is not the active one: of a refresh, or kept to go back to."""
-        active = self._gallery.model_id
-        return next((model for id_, model in self._open.items() if id_ != active), None)
-
     async def with_active(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Do work with the model that answers, anew if the gallery was switched meanwhile.
 

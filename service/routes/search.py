@@ -2,54 +2,30 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from numpy.typing import NDArray
 
-from gallery_index.records import Match
-from model.calibration import PairKind, pair_kind
-from model.config import MPANetConfig
+from model.calibration import pair_kind
+from service.answered import Answered, Asked, demanded_thresholds
 from service.auditing import AuditedRoute, trail_of
 from service.bodies.fields import NAME_FIELDS, CompareFields, EmbedFields, QueryFields
 from service.bodies.schemas import (
     CompareBody,
     EmbedBody,
-    PatternPart,
     QueryBody,
     Timings,
     json_answer,
-    match_body,
 )
 from service.bodies.uploads import Upload, read_form
 from service.context import Context, ServiceContext, unless_client_leaves
 from service.describing.openapi import form_body
 from service.engine.crop_jobs import EmbeddedCrop
-from service.errors import NotAvailableYetError, NotCalibratedError, RateNotPromisedError
-from service.ids import new_id
-from service.observing.score_drift import KNOWN_AT
+from service.explaining.parts import pattern_parts
 from service.observing.stages import of_crops, stages_of
 from service.refresh.served import ServedModel
-from service.scores import SeenPerson, thresholds_at
-from service.searching import Found, find, target_modalities
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What was found for a person with a model, and the thresholds of a rate if one was asked."""
-
-    served: ServedModel
-    person: SeenPerson
-    thresholds: dict[PairKind, float] | None
-    found: Found
-
-    def probability(self, match: Match) -> float | None:
-        """Return how probable it is that a match shows the person."""
-        return self.person.probability(
-            match.entry.modality, match.similarity, self.served.calibration
-        )
-
+from service.scores import SeenPerson, prior_among, thresholds_at
+from service.searching import Found
 
 router = APIRouter(tags=["search"], route_class=AuditedRoute)
 
@@ -66,34 +42,33 @@ async def query(request: Request, context: Context) -> Response:
         request, QueryFields, settings, max_files=settings.max_files, repeatable=NAME_FIELDS
     )
     trail_of(request).sent(fields, uploads)
-    _refuse_unavailable(fields)
     deadline = time.monotonic() + settings.query_deadline_s
     drift = context.metrics.drift
 
-    async def answer(served: ServedModel) -> tuple[list[EmbeddedCrop], Answered]:
-        demanded = _demanded(fields, served)
+    async def answer(served: ServedModel) -> Answered:
+        demanded_thresholds(fields, served)  # what cannot be promised is refused before any work
         crops = await _embed(request, context, uploads, served)
-        person = SeenPerson.of(fields.modality, [crop.embedding for crop in crops])
-        thresholds = None if demanded is None else person.least(demanded)
+        asked = Asked.of(fields, served, crops)
 
-        def search() -> Found:
+        def search() -> Answered:
             drift.look(context.gallery, served, fields.modality, crops[0].embedding)
-            return find(context.gallery, person.direction, fields, served.model_id, thresholds)
+            return asked.answer(context.gallery)
 
-        found = await context.searches.run(search, deadline)
-        return crops, Answered(served, person, thresholds, found)
+        return await context.searches.run(search, deadline)
 
-    crops, answered = await context.models.with_active(answer)
-    found = answered.found
-    trail_of(request).found(found.matches, answered.thresholds)
-    timings = _timings(crops, found)
+    answered = await context.models.with_active(answer)
+    trail_of(request).found(answered.found.matches, answered.asked.thresholds)
+    timings = _timings(answered.asked.crops, answered.found)
     stages_of(request)["search"] = timings.search
     if fields.rerank:
         stages_of(request)["rerank"] = timings.rerank
     context.metrics.count_query()
-    if (known := _is_known(fields, answered)) is not None:
+    if (known := answered.is_known()) is not None:
         drift.count_query(known=known)
-    return json_answer(_query_body(fields, answered, timings))
+    body = answered.body(timings)
+    if fields.explain:
+        context.explained.keep(answered.kept(body.query_id, request, uploads))
+    return json_answer(body, exclude_unset=True)
 
 
 @router.post(
@@ -144,11 +119,11 @@ async def compare(request: Request, context: Context) -> CompareBody:
         model_id=served.model_id,
         similarity=similarity,
         probability=SeenPerson(first, one.embedding).probability(
-            second, similarity, served.calibration
+            second, similarity, served.calibration, prior_among(1)
         ),
         threshold=threshold,
         accepted=None if threshold is None else similarity >= threshold,
-        patterns=_parts(products, served.encoder.config),
+        patterns=pattern_parts(products, served.encoder.config),
     )
 
 
@@ -166,72 +141,6 @@ async def _embed(
         crops.append(result)
     stages_of(request).update(of_crops(crops))
     return crops
-
-
-def _parts(products: NDArray[np.float64], config: MPANetConfig) -> list[PatternPart] | None:
-    """Sum products (D,) by block of the embedding; a projection has mixed the blocks: None."""
-    if config.projected_dim is not None:
-        return None
-    parts = products.reshape(config.num_patterns + 1, -1).sum(axis=1)  # (P + 1, C) -> (P + 1)
-    names = [f"pattern_{number}" for number in range(1, config.num_patterns + 1)] + ["global"]
-    return [
-        PatternPart(pattern=name, similarity=float(part))
-        for name, part in zip(names, parts, strict=True)
-    ]
-
-
-def _demanded(fields: QueryFields, served: ServedModel) -> dict[PairKind, float] | None:
-    """Return the thresholds of the rate that is asked for. Raises: as `thresholds_at`."""
-    if fields.max_false_accept_rate is None:
-        return None
-    return thresholds_at(fields.max_false_accept_rate, _pairs(fields), served.calibration)
-
-
-def _pairs(fields: QueryFields) -> list[PairKind]:
-    return [pair_kind(fields.modality, target) for target in target_modalities(fields)]
-
-
-def _is_known(fields: QueryFields, answered: Answered) -> bool | None:
-    """Return whether a match is one at the rate of `KNOWN_AT`; None where that is not to be said.
-
-    A query that asks for more than that is no measure of who is known.
-    """
-    rate = fields.max_false_accept_rate
-    if fields.min_similarity is not None or (rate is not None and rate < KNOWN_AT):
-        return None
-    try:
-        thresholds = thresholds_at(KNOWN_AT, _pairs(fields), answered.served.calibration)
-    except (NotCalibratedError, RateNotPromisedError):
-        return None
-    least = answered.person.least(thresholds)
-    return any(
-        match.similarity >= least[pair_kind(fields.modality, match.entry.modality)]
-        for match in answered.found.matches
-    )
-
-
-def _query_body(fields: QueryFields, answered: Answered, timings: Timings) -> QueryBody:
-    found, served = answered.found, answered.served
-    rate, compared = fields.max_false_accept_rate, found.compared
-    return QueryBody(
-        query_id=new_id(),
-        model_id=served.model_id,
-        gallery_size=found.gallery_size,
-        timings_ms=timings,
-        unknown=not found.matches,
-        thresholds=answered.thresholds,
-        compared=compared,
-        expected_false_accepts=None if rate is None or compared is None else rate * compared,
-        matches=[
-            match_body(rank, match, answered.probability(match))
-            for rank, match in enumerate(found.matches, start=1)
-        ],
-    )
-
-
-def _refuse_unavailable(fields: QueryFields) -> None:
-    if fields.explain:
-        raise NotAvailableYetError("explain: this version answers only without it")
 
 
 def _timings(crops: Sequence[EmbeddedCrop], found: Found) -> Timings:

@@ -366,6 +366,18 @@ def test_entries_drawn_at_random_come_with_their_similarity(
     assert sorted(ids(everyone)) == sorted(cosines)
 
 
+def test_entries_without_a_person_count_as_one_each(anywhere: Place | SharedPlace) -> None:
+    gallery = anywhere.open()
+    assert gallery.individuals() == 0
+    enrolled(gallery, new(1), new(2))
+    assert gallery.individuals() == 2
+    enrolled(gallery, new(3, person_id="ann"), new(4, person_id="ann"), new(5, person_id="bob"))
+    assert gallery.individuals() == (2 if isinstance(gallery, SharedGallery) else 4)
+    gallery.delete("e1")
+    gallery.delete("e5")
+    assert gallery.individuals() == (1 if isinstance(gallery, SharedGallery) else 2)
+
+
 def test_nothing_is_drawn_from_an_empty_gallery(anywhere: Place | SharedPlace) -> None:
     gallery = anywhere.open()
     assert gallery.random_matches(vector(1), 8) == []

@@ -188,6 +188,33 @@ def test_an_enrolment_that_waits_while_the_model_changes_is_refused(sqlite_place
     assert "e9" not in ids(gallery.list(ANY).entries)
 
 
+def test_a_vector_that_comes_when_the_index_is_built_already_is_found(place: Place) -> None:
+    gallery = filled(place)
+    enrolled(gallery, replace(new(7), keep_crop=False), new(8))
+    gallery.begin_refresh(OTHER_MODEL, OTHER_DIM)
+    while fill(gallery, 100):
+        pass
+    gallery.prepare_switch()
+    with pytest.raises(RefreshIncompleteError, match="e7"):
+        gallery.switch(embed_other)
+    row = gallery.get("e7").row
+    gallery.fill({row: vector_by(OTHER_MODEL, 7)})
+    gallery.switch(embed_other)
+    assert [best(gallery, seed) for seed in (5, 7, 8)] == ["e5", "e7", "e8"]
+    assert gallery.verify().problems == []
+
+
+def test_vectors_of_another_model_fill_no_generation(place: Place) -> None:
+    gallery = filled(place)
+    gallery.begin_refresh(OTHER_MODEL, OTHER_DIM)
+    given = {0: vector_by(OTHER_MODEL, 0)}
+    with pytest.raises(RefreshStateError, match=f"of {OTHER_MODEL}, not model-c"):
+        gallery.fill(given, model_id="model-c")
+    assert other(gallery).missing == 6
+    assert gallery.fill(given, model_id=OTHER_MODEL) == 1
+    assert other(gallery).missing == 5
+
+
 def test_one_other_generation_at_a_time(place: Place) -> None:
     gallery = filled(place)
     with pytest.raises(RefreshStateError, match="no other generation"):

@@ -12,9 +12,11 @@ import pytest
 from gallery_index.gallery import Gallery
 from service.app import create_app
 from service.audit.log import AuditLog
+from service.refresh.served import ServedModel
 from service.settings import ServiceSettings
 from tests.service.asgi import AppTransport, running
 from tests.service.fakes import CONFIG, MODEL_ID, TinyEncoder, crop
+from tests.service.judged import measured
 
 
 def small_settings(directory: Path) -> ServiceSettings:
@@ -86,8 +88,10 @@ def busy_http(
 ) -> Iterator[httpx.Client]:
     """A service that has done and knows everything that it can say something of."""
     log = AuditLog.open(tmp_path / "audit", keep_days=1)
+    monkeypatch.setattr("service.observing.score_drift.LEAST", 1)
+    model = ServedModel(TinyEncoder(), calibration=measured())
     with (
-        running(create_app(settings, TinyEncoder(), gallery, audit=log)) as transport,
+        running(create_app(settings, model, gallery, audit=log)) as transport,
         httpx.Client(transport=transport, base_url="http://localhost") as http,
     ):
         visible = {"modality": "visible"}

@@ -60,7 +60,11 @@ class Shell:
             body: Any = json.loads(answer)
         except ValueError:
             return
-        for name, shown in (("CURSOR", "next_cursor"), ("MODEL", "model_id")):
+        if body.get("matches"):
+            self.variables["ENTRY"] = body["matches"][0]["entry_id"]
+        for name, shown in (
+            ("CURSOR", "next_cursor"), ("MODEL", "model_id"), ("QUERY", "query_id"),
+        ):  # fmt: skip
             if body.get(shown):
                 self.variables[name] = body[shown]
 

@@ -22,7 +22,7 @@ from tests.service.tiny_artifact import write_tiny_artifact
 METHODS = {
     *("enroll", "enroll_batch", "query", "embed", "compare", "get", "crop", "page", "list"),
     *("update", "delete", "erase_person", "models", "model", "activate", "rollback", "job"),
-    *("publish_model", "reclaim", "calibrate", "jobs", "cancel"),
+    *("patterns", "publish_model", "reclaim", "calibrate", "jobs", "cancel"),
     *("health", "ready", "metrics", "openapi"),
 }
 
@@ -165,6 +165,7 @@ def test_the_client_has_every_call_of_the_document(
         client.publish_model(write_tiny_artifact(tmp_path / "model").directory)
         client.activate("{model_id}")
         client.rollback()
+        client.patterns("{query_id}", "e")
         client.reclaim()
         client.calibrate("{model_id}")
         client.jobs()

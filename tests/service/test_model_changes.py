@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import numpy as np
@@ -25,7 +26,7 @@ class Watched(TinyEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.when_embedded: Callable[[], None] = lambda: None
+        self.when_embedded: Callable[[], object] = lambda: None
 
     def encode(self, batch: NDArray[np.float32]) -> TinyEncoding:
         encoding = super().encode(batch)
@@ -153,3 +154,34 @@ def test_crops_switched_off_are_kept_nowhere_and_embedded_by_both_models(
     assert answer["matches"][0]["crop_url"] is None
     stored = [path for path in settings.data.rglob("*") if path.is_file()]
     assert not [path for path in stored if crop(1) in path.read_bytes()]
+
+
+@pytest.mark.parametrize("moment", ["embedding", "adding"])
+def test_a_crop_that_is_not_kept_is_in_a_generation_that_begins_while_it_is_enrolled(
+    settings: ServiceSettings, gallery: Gallery, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    changing = Changing(settings.model_copy(update={"store_crops": False}), gallery)
+    add = gallery.add
+
+    def begin_and_add(*args: Any, **kwargs: Any) -> Any:
+        gallery.begin_refresh("candidate", DIM)
+        return add(*args, **kwargs)
+
+    if moment == "adding":
+        monkeypatch.setattr(gallery, "add", begin_and_add)
+    else:
+        changing.first.when_embedded = lambda: gallery.begin_refresh("candidate", DIM)
+    with serving(changing) as http:
+        entry = http.post("/gallery", files={"file": crop(1)}, data=VISIBLE).json()
+        changing.switch()
+        answer = http.post("/query", files={"file": crop(1)}, data=VISIBLE).json()
+    assert answer["model_id"] == "candidate"
+    assert answer["matches"][0]["entry_id"] == entry["entry_id"]
+    assert answer["matches"][0]["similarity"] == pytest.approx(1, abs=1e-3)
+
+
+def test_crops_that_are_kept_are_embedded_once(changing: Changing) -> None:
+    changing.gallery.begin_refresh("candidate", DIM)
+    with serving(changing) as http:
+        http.post("/gallery", files={"file": crop(1)}, data=VISIBLE)
+    assert (changing.first.batch_sizes, changing.second.batch_sizes) == ([1], [])

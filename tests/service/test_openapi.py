@@ -80,7 +80,7 @@ def test_every_example_is_true_to_its_schema(document: dict[str, Any]) -> None:
 
 
 def test_every_body_has_an_example(document: dict[str, Any]) -> None:
-    pages = {"GET /docs", "GET /gallery/{entry_id}/crop"}
+    pages = {"GET /docs", "GET /gallery/{entry_id}/crop", "GET /queries/{query_id}/patterns.png"}
     for call, operation in operations(document):
         for where, media_type, content in contents(operation):
             assert examples(document, content) or call in pages, (call, where, media_type)

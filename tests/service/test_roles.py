@@ -39,6 +39,7 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("POST", "/models"): {A},
     ("POST", "/models/{model_id}/activate"): {A},
     ("POST", "/models/rollback"): {A},
+    ("GET", "/queries/{query_id}/patterns.png"): {Q, A},
     ("POST", "/models/reclaim"): {A},
     ("POST", "/models/{model_id}/calibrate"): {A},
     ("GET", "/jobs"): {Q, E, A},

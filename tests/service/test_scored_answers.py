@@ -19,7 +19,6 @@ from service.app import create_app
 from service.audit.log import AuditLog
 from service.bodies.fields import QueryFields
 from service.refresh.served import ServedModel
-from service.scores import PRIOR
 from service.searching import Found, find
 from service.settings import ServiceSettings
 from tests.service.asgi import running
@@ -93,9 +92,23 @@ def test_a_match_has_the_probability_of_its_pair_of_modalities(
     with service(settings, gallery, calibrated({"infrared-visible": 0.6})) as http:
         enrol(http, 60, "visible", "v")
         enrol(http, 60, "infrared", "i")
-        by_id = {match["entry_id"]: match for match in answer(http, 0)["matches"]}
-    assert by_id["v"]["probability"] == pytest.approx(PRIOR * 0.5, abs=NEAR)
+        body = answer(http, 0)
+    by_id = {match["entry_id"]: match for match in body["matches"]}
+    assert body["prior"] == pytest.approx(1 / 3)
+    assert by_id["v"]["probability"] == pytest.approx(1 / 3 * 0.5, abs=NEAR)
     assert by_id["i"]["probability"] is None
+
+
+def test_a_person_is_any_of_those_in_the_gallery_or_somebody_else(
+    judging: httpx.Client,
+) -> None:
+    assert answer(judging, 0)["prior"] == 1 / 2
+    enrol(judging, 10, "visible", "a", "p")
+    enrol(judging, 11, "infrared", "b", "p")
+    assert answer(judging, 0)["prior"] == 1 / 2
+    enrol(judging, 12, "visible", "c", "q")
+    enrol(judging, 13, "visible", "d")
+    assert answer(judging, 0, target_modality="infrared")["prior"] == 1 / 4
 
 
 def test_without_a_rate_nothing_is_left_out_and_nothing_said_of_it(judging: httpx.Client) -> None:
@@ -193,10 +206,10 @@ def test_several_crops_are_judged_by_the_mean_of_their_similarities(
     assert body["thresholds"]["infrared-visible"] == pytest.approx(0.6 / cosine(30), abs=1e-6)
     first = body["matches"][0]
     assert first["similarity"] == pytest.approx(1, abs=NEAR)
-    assert first["probability"] == pytest.approx(PRIOR * cosine(30), abs=NEAR)
+    assert first["probability"] == pytest.approx(cosine(30) / 4, abs=NEAR)
     second = body["matches"][1]
     mean = (cosine(74) + cosine(14)) / 2
-    assert second["probability"] == pytest.approx(PRIOR * mean, abs=NEAR)
+    assert second["probability"] == pytest.approx(mean / 4, abs=NEAR)
 
 
 def test_crops_too_unlike_each_other_for_a_threshold_find_nobody(judging: httpx.Client) -> None:
@@ -245,7 +258,7 @@ def test_a_comparison_has_probability_and_threshold_of_its_own_pair(
         return body
 
     plain = compare(60)
-    assert plain["probability"] == pytest.approx(PRIOR * 0.5, abs=1e-6)
+    assert plain["probability"] == pytest.approx(0.5 * 0.5, abs=1e-6)
     assert (plain["threshold"], plain["accepted"]) == (None, None)
     far = compare(60, max_false_accept_rate="0.01")
     assert (far["threshold"], far["accepted"]) == (0.6, False)

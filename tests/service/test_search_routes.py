@@ -20,7 +20,7 @@ from tests.service.test_gallery_routes import enrol
 
 QUERY_FIELDS = {
     *("query_id", "model_id", "gallery_size", "timings_ms", "unknown", "matches"),
-    *("thresholds", "compared", "expected_false_accepts"),
+    *("prior", "thresholds", "compared", "expected_false_accepts"),
 }
 COMPARE_FIELDS = {
     *("model_id", "similarity", "probability", "threshold", "accepted", "patterns"),
@@ -222,14 +222,6 @@ def test_a_tracklet_that_fills_the_candidates_hides_no_other_person(http: httpx.
     assert sorted(found(answer)) == sorted(found(plain))
     assert found(answer)[2] == "q0"
     assert len(query(http, 1, rerank="true", group_by="person", top_k="1")["matches"]) == 1
-
-
-def test_what_is_not_built_yet_says_so(shared_http: httpx.Client) -> None:
-    response = shared_http.post(
-        "/query", files={"file": crop(1)}, data={"modality": "visible", "explain": "true"}
-    )
-    problem = problem_of(response, 422, "not_available_yet")
-    assert "explain" in problem["detail"]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ CALLS = {
     ("post", "/query"),
     ("post", "/embed"),
     ("post", "/compare"),
+    ("get", "/queries/{query_id}/patterns.png"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/metrics"),

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from model.pattern_overlay import overlay
 from training.datasets.sample import Dataset, Sample
 from training.protocols.embedded import normalised
 from training.report.content import PatternComparison, PatternPanel
 from training.report.crops import crop_of, small_picture
-from training.report.overlays import jpeg, overlay
+from training.report.overlays import jpeg
 
 PatternMaps = Callable[[Sequence[Sample]], NDArray[np.float32]]
 """From samples to where each pattern looks: (N, P, h, w) in [0, 1]."""

@@ -12,7 +12,7 @@ import pytest
 
 from gallery_index.errors import StoreUnavailableError
 from gallery_index.gallery import Gallery
-from gallery_index.records import Added, EntryFilter, NewEntry
+from gallery_index.records import Added, EntryFilter, NewEntry, OtherGeneration
 from gallery_index.refreshable import EmbedCrops
 from model.calibration import Calibration
 from service.engine.embedding import CropEmbedder
@@ -182,6 +182,7 @@ def test_what_is_reclaimed_cannot_be_gone_back_to(service: Service) -> None:
     service.ended(service.activate())
     with pytest.raises(GenerationKeptError, match="reclaim"):
         service.activate("third")
+    assert service.models.find("third") is None
     model_id, freed = service.refresher.reclaim()
     assert model_id == MODEL_ID
     assert freed >= 40 * DIM * 2
@@ -320,6 +321,22 @@ def test_an_encoder_that_fails_erases_nothing(service: Service) -> None:
     assert service.found(5) == "e5"
 
 
+def test_an_encoder_that_breaks_down_once_fails_no_job(service: Service) -> None:
+    sound = service.candidate.encode
+    left = [2]  # a batch, and its crop alone
+
+    def breaks_down(batch: Any) -> TinyEncoding:
+        if left[0]:
+            left[0] -= 1
+            raise MemoryError("no memory")
+        return sound(batch)
+
+    service.candidate.encode = breaks_down  # type: ignore[method-assign]
+    ended = service.ended(service.activate())
+    assert (ended.status, ended.done) == ("done", 40)
+    assert left == [0]
+
+
 def test_a_store_that_is_away_is_waited_for(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,8 +366,10 @@ class Figures:
 
     def __init__(self, **by_model: float) -> None:
         self.by_model = by_model
+        self.when_asked: Callable[[], None] = lambda: None
 
     def __call__(self, embed: EmbedCrops) -> Mapping[str, float]:
+        self.when_asked()
         (first,) = embed([crop(0)])
         assert first is not None
         plain = embedded_by(TinyEncoder(), crop(0))
@@ -362,11 +381,15 @@ class Figures:
 def test_a_model_that_is_worse_by_more_than_the_margin_is_refused(
     settings: ServiceSettings, gallery: Gallery, candidate: float, passes: bool
 ) -> None:
-    gate = EvaluationGate(Figures(first=60.0, candidate=candidate), margin=1.0)
+    figures = Figures(first=60.0, candidate=candidate)
+    figures.when_asked = lambda: beside.append(gallery.other())
+    beside: list[OtherGeneration | None] = []
+    gate = EvaluationGate(figures, margin=1.0)
     service = Service(settings, gallery, gate=gate)
     service.enrol(1, 2)
     service.refresher.start()
     ended = service.ended(service.activate())
+    assert [other and other.model_id for other in beside] == ["candidate"] * 2  # from now on
     assert ended.evaluation is not None
     assert ended.evaluation["candidate"]["mAP"] == candidate
     if passes:
