@@ -1,51 +1,34 @@
 """The refresher: the one thread that makes another model's generation, and keeps one filled.
 
-Owns the order of a refresh and what may be asked when. Each step may be cut off at any moment: a
-job that was running goes on at the next start, and the gallery says how far it is.
+Owns what may be asked when, and that a job that was running goes on at the next start. What a
+refresh consists of is `steps`'.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gallery_index.errors import (
-    GalleryError,
-    RefreshIncompleteError,
-    StorageFullError,
-    StoreUnavailableError,
-)
+from gallery_index.errors import GalleryError, StorageFullError, StoreUnavailableError
 from gallery_index.records import OtherGeneration
-from gallery_index.refreshable import EmbedCrops, RefreshableGallery, WithoutCrop
-from model.calibration import Calibration
-from service.engine.crop_encoder import CropEncoder
-from service.engine.crop_jobs import EmbeddedCrop, Kind
+from gallery_index.refreshable import RefreshableGallery, WithoutCrop
 from service.engine.embedding import CropEmbedder
 from service.errors import (
     EncoderFailedError,
     EntriesWithoutCropError,
-    EvaluationFailedError,
-    EvaluationGateError,
-    GenerationKeptError,
-    NoEarlierModelError,
     RefreshRunningError,
     RequestError,
     ShuttingDownError,
 )
-from service.problems import problem
-from service.refresh.filling import Filled, Filler
-from service.refresh.gate import OVERRIDE, EvaluationGate
-from service.refresh.jobs import Job, JobKind, JobStore, Phase, new_job, now
-from service.refresh.pace import Pace
-from service.refresh.served import ServedModel, ServedModels
+from service.refresh.gate import EvaluationGate
+from service.refresh.generations import Generations
+from service.refresh.jobs import Job, JobKind, JobStore, new_job
+from service.refresh.running_job import RunningJob
+from service.refresh.served import OpenModel, ServedModels
+from service.refresh.steps import Calibrate, Steps
 
-FEW: Final = 8
-"""So few entries may be embedded while writes wait."""
 IDLE_S: Final = 1.0
 """How often a kept generation is looked after."""
 MAX_PAUSE_S: Final = 60.0
@@ -54,9 +37,6 @@ ATTEMPTS: Final = 3
 """How often an encoder may break down under one job."""
 PATIENCE_S: Final = 2.0
 """After how long a store or a disk that refused is asked again."""
-
-Calibrate = Callable[[RefreshableGallery, str], Calibration | None]
-"""From a gallery and the id of a model that it has vectors of to a calibration; None: no data."""
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +55,7 @@ class Refresher:
         embedder: CropEmbedder,
         jobs: JobStore,
         *,
-        open_model: Callable[[str], ServedModel],
+        open_model: OpenModel,
         gate: EvaluationGate | None = None,
         calibrate: Calibrate | None = None,
         keep_calibration: Callable[[str, Mapping[str, Any]], None] = lambda *_: None,
@@ -86,12 +66,14 @@ class Refresher:
         """
         self.jobs = jobs
         self._gallery = gallery
-        self._models = models
-        self._embedder = embedder
-        self._open_model = open_model
-        self._gate = gate
-        self._calibrate = calibrate
-        self._keep_calibration = keep_calibration
+        self._generations = Generations(gallery, models, embedder, open_model)
+        self._steps = Steps(
+            self._generations,
+            gate=gate,
+            calibrate=calibrate,
+            keep_calibration=keep_calibration,
+            wait=self._wait,
+        )
         self._asking = threading.Lock()
         self._at_work = threading.RLock()
         self._wake = threading.Event()
@@ -136,14 +118,14 @@ class Refresher:
                 if (running.kind, running.model_id) == ("refresh", model_id):
                     return running
                 raise _busy(running)
-            in_the_way = self._in_the_way(model_id, reclaim_kept=reclaim_kept)
+            in_the_way = self._generations.in_the_way(model_id, reclaim_kept=reclaim_kept)
             without = self._gallery.without_crop()
-            if without and entries_without_crop is None and not self._is_kept(model_id):
+            if without and entries_without_crop is None and not self._generations.is_kept(model_id):
                 raise EntriesWithoutCropError([entry.entry_id for entry in without])
-            self._open(model_id)
+            self._generations.open(model_id)
             if in_the_way is not None:
                 with self._at_work:
-                    self._drop(in_the_way)
+                    self._generations.drop(in_the_way)
             return self._begin("refresh", model_id, asked_by, tuple(override), entries_without_crop)
 
     def recalibrate(self, *, asked_by: str) -> Job:
@@ -161,9 +143,9 @@ class Refresher:
         its model raises.
         """
         with self._asking, self._between_jobs():
-            served = self._open(self._kept("to go back to").model_id)
-            self._fill_kept(served)
-            return self._switch(served)
+            served = self._generations.open(self._generations.kept("to go back to").model_id)
+            self._generations.fill_kept(served, self._go_on)
+            return self._generations.switch(served, self._go_on)
 
     def reclaim(self) -> tuple[str, int]:
         """Drop the generation that is kept; returns its model's id and the bytes freed.
@@ -171,8 +153,8 @@ class Refresher:
         Raises: NoEarlierModelError, RefreshRunningError.
         """
         with self._asking, self._between_jobs():
-            model_id = self._kept("that could be reclaimed").model_id
-            return model_id, self._drop(model_id)
+            model_id = self._generations.kept("that could be reclaimed").model_id
+            return model_id, self._generations.drop(model_id)
 
     def cancel(self, job_id: str) -> Job:
         """Ask a running job to end; one that has ended stays as it is. Raises: JobNotFoundError."""
@@ -198,10 +180,13 @@ class Refresher:
             except (GalleryError, RequestError) as error:
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
                 if not self._stopping.is_set():
-                    log.error("the kept generation cannot be filled now: %s", error)
-            except Exception:  # the edge of this thread: without it no refresh goes on
+                    log.error("the refresher cannot go on now: %s", error)
+            except Exception as error:  # the edge of this thread: without it no refresh goes on
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
                 log.exception("the refresher broke down")
+                if (job := self.jobs.running()) is not None:
+                    with suppress(GalleryError):  # then it is tried again
+                        self._running(job).fail(error)
             self._wake.wait(pause_s)
             self._wake.clear()
 
@@ -213,163 +198,49 @@ class Refresher:
                 return
             if not other.kept:
                 return  # of a job that failed or that nobody remembers: kept till it is asked for
-            served = self._open(other.model_id)
+            served = self._generations.open(other.model_id)
             if other.missing:
-                self._fill_kept(served)
+                self._generations.fill_kept(served, self._go_on)
             self._gallery.prepare_switch()
-
-    def _fill_kept(self, served: ServedModel) -> None:
-        """Fill the kept generation; what has no sound crop is left out of it."""
-        filled = self._filler(served.encoder, None).fill()
-        lost = [*filled.unsound, *(entry.row for entry in self._gallery.lost())]
-        if lost:
-            log.warning("%d entries are left out of model %s", len(lost), served.model_id)
-            self._gallery.give_up(lost, "leave_out")
 
     def _run(self, job: Job) -> None:
         """Do a job until it has ended, or the service stops."""
-        pace, failures = Pace(), 0
+        running, failures = self._running(job), 0
         while not self._stopping.is_set():
             try:
-                self._checked(job)
-                self._carry_out(self.jobs.get(job.job_id), pace)
+                self._carry_out(running)
                 return
             except ShuttingDownError:
                 return
-            except JobCancelledError:
-                self._end_cancelled(job)
-                return
-            except (StoreUnavailableError, StorageFullError) as error:
-                self._show(job, waiting_for=str(error))
-                self._wake.wait(PATIENCE_S)
-                self._wake.clear()
-            except (GalleryError, RequestError) as error:
-                if self._stopping.is_set():
-                    return
+            except (StoreUnavailableError, StorageFullError, EncoderFailedError) as error:
                 failures += isinstance(error, EncoderFailedError)
-                if not isinstance(error, EncoderFailedError) or failures == ATTEMPTS:
-                    self._end_failed(job, error)
+                if failures == ATTEMPTS:
+                    running.fail(error)
                     return
-
-    def _carry_out(self, job: Job, pace: Pace) -> None:
-        if job.kind == "calibrate":
-            self._recalibrate(job, self._open(job.model_id))
-        else:
-            self._refresh(job, pace)
-        ended = replace(
-            self.jobs.get(job.job_id),
-            status="done", phase=None, finished_at=now(), seconds_left=None, waiting_for=None,
-        )  # fmt: skip
-        self.jobs.save(ended)
-        log.info("%s of model %s is done", job.kind, job.model_id)
-
-    def _refresh(self, job: Job, pace: Pace) -> None:
-        if self._gallery.model_id == job.model_id:
-            return  # killed between the switch and the note of it
-        served = self._open(job.model_id)
-        self._begin_generation(job, served)
-        self._pass_gate(job, served)
-        self._phase(job, "embedding")
-        incomplete = 0
-        while True:
-            self._fill(job, served, pace)
-            self._give_up_old(job)
-            self._phase(job, "indexing")
-            self._gallery.prepare_switch()
-            if not self._is_kept(job.model_id):
-                self._recalibrate(job, served)
-            self._checked(job)
-            self._phase(job, "switching")
-            try:
-                self._fill(job, served, pace)
-                self._switch(served)
+                running.show(waiting_for=str(error))
+                self._wait()
+            except (GalleryError, RequestError) as error:  # what was made stays, to go on with
+                if not self._stopping.is_set():
+                    running.fail(error)
                 return
-            except RefreshIncompleteError as error:
-                incomplete += 1
-                if incomplete == 1:  # vectors may be on their way, of crops that are not kept
-                    self._stopping.wait(PATIENCE_S)
-                else:
-                    self._give_up(job, self._rows_of(error.entry_ids))
 
-    def _begin_generation(self, job: Job, served: ServedModel) -> None:
-        """Make the generation, or go on with it; entries enrolled from now on can all be in it."""
-        if self._gallery.other() is None:
-            self._save(job, first_rows=self._gallery.stats().rows)
-        self._gallery.begin_refresh(served.model_id, served.encoder.config.embedding_dim)
-
-    def _pass_gate(self, job: Job, served: ServedModel) -> None:
-        """Compare the candidate with the active model, once in a job.
-
-        Raises: EvaluationGateError, EvaluationFailedError; the generation is gone then.
-        """
+    def _carry_out(self, job: RunningJob) -> None:
         try:
-            self._compare(job, served)
-        except (EvaluationGateError, EvaluationFailedError):
-            self._drop(job.model_id)
-            raise
+            job.check()
+            if job.now.kind == "refresh":
+                self._steps.refresh(job)
+            else:
+                self._steps.recalibrate(job, self._generations.open(job.now.model_id))
+            job.end("done")
+        except JobCancelledError:
+            self._drop_unfinished(job.now)
+            job.end("cancelled")
+            self._cancelled.discard(job.now.job_id)
 
-    def _compare(self, job: Job, served: ServedModel) -> None:
-        passed = self.jobs.get(job.job_id).evaluation is not None or self._is_kept(job.model_id)
-        if self._gate is None or OVERRIDE in job.override or passed:
-            return
-        self._phase(job, "evaluating")
-        active = self._models.active()
-        evaluation = self._gate.compare(
-            (served.model_id, self._embed_with(served.encoder, "refresh", job)),
-            (active.model_id, self._embed_with(active.encoder, "refresh", job)),
-        )
-        self._save(job, evaluation=evaluation.as_json())
-        evaluation.refuse_worse()
-
-    def _fill(self, job: Job, served: ServedModel, pace: Pace) -> None:
-        """Embed until few entries are missing. Raises: EntriesWithoutCropError."""
-
-        def on_filled(count: int) -> None:
-            pace.count(count)
-            self._show_progress(job, pace)
-
-        self._show_progress(job, pace)
-        while True:
-            filled: Filled = self._filler(served.encoder, job, on_filled).fill()
-            if filled.unsound:
-                self._give_up(job, list(filled.unsound))
-            other = self._gallery.other()
-            if other is None or other.missing <= FEW or not filled.given:
-                self._show_progress(job, pace)
-                return
-
-    def _give_up_old(self, job: Job) -> None:
-        """Do with entries that had no crop when the job began what was asked for."""
-        first_rows = self.jobs.get(job.job_id).first_rows
-        rows = [entry.row for entry in self._gallery.lost() if entry.row < first_rows]
-        if rows:
-            self._give_up(job, rows)
-
-    def _give_up(self, job: Job, rows: Sequence[int]) -> None:
-        """Do with entries what was asked for. Raises: EntriesWithoutCropError if nothing was."""
-        job = self.jobs.get(job.job_id)
-        how = job.entries_without_crop
-        if how is None:
-            raise EntriesWithoutCropError(self._ids_of(rows))
-        given_up = self._gallery.give_up(rows, how)
-        counted = "erased" if how == "erase" else "left_out"
-        self._save(job, **{counted: getattr(job, counted) + given_up})
-
-    def _recalibrate(self, job: Job, served: ServedModel) -> None:
-        if self._calibrate is None:
-            return
-        self._phase(job, "calibrating")
-        calibration = self._calibrate(self._gallery, served.model_id)
-        if calibration is None:
-            log.info("the gallery's person ids do not suffice to calibrate %s", served.model_id)
-            return
-        self._keep_calibration(served.model_id, calibration.to_manifest())
-        self._models.recalibrate(served.model_id, calibration)
-
-    def _switch(self, served: ServedModel) -> str:
-        return self._gallery.switch(self._embed_with(served.encoder, "query", None))
-
-    # Its parts
+    def _drop_unfinished(self, job: Job) -> None:
+        other = self._gallery.other()
+        if job.kind == "refresh" and other is not None and not other.kept:
+            self._generations.drop(other.model_id)
 
     def _begin(
         self,
@@ -387,34 +258,6 @@ class Refresher:
         self._wake.set()
         return self.jobs.get(job.job_id)
 
-    def _in_the_way(self, model_id: str, *, reclaim_kept: bool) -> str | None:
-        """Return the other model whose generation has to go, if that may be.
-
-        Raises: GenerationKeptError.
-        """
-        other = self._gallery.other()
-        if other is None or other.model_id == model_id:
-            return None
-        if other.kept and not reclaim_kept:
-            raise GenerationKeptError(
-                f"the vectors of model {other.model_id} are kept to go back to: reclaim them first,"
-                " or say reclaim_kept"
-            )
-        return other.model_id
-
-    def _drop(self, model_id: str) -> int:
-        freed = self._gallery.drop_other()
-        self._models.remove(model_id)
-        return freed
-
-    def _open(self, model_id: str) -> ServedModel:
-        """Return a model, opened if it is not. Raises: ModelNotFoundError, InvalidArtifactError."""
-        served = self._models.find(model_id)
-        if served is None:
-            served = self._open_model(model_id)
-            self._models.add(served)
-        return served
-
     @contextmanager
     def _between_jobs(self) -> Iterator[None]:
         """Keep the thread from what it does without a job. Raises: RefreshRunningError."""
@@ -423,110 +266,24 @@ class Refresher:
         with self._at_work:
             yield
 
-    def _kept(self, what_for: str) -> OtherGeneration:
-        """Return the generation that is kept. Raises: NoEarlierModelError."""
-        other = self._gallery.other()
-        if other is None or not other.kept:
-            raise NoEarlierModelError(f"no earlier model is kept {what_for}")
-        return other
+    def _running(self, job: Job) -> RunningJob:
+        return RunningJob(self.jobs, job, lambda: self._check(job))
 
-    def _is_kept(self, model_id: str) -> bool:
-        other = self._gallery.other()
-        return other is not None and other.kept and other.model_id == model_id
-
-    def _filler(
-        self,
-        encoder: CropEncoder,
-        job: Job | None,
-        on_filled: Callable[[int], None] = lambda _: None,
-    ) -> Filler:
-        return Filler(
-            self._gallery,
-            self._embedder,
-            encoder,
-            on_filled=on_filled,
-            check=lambda: self._checked(job),
-        )
-
-    def _checked(self, job: Job | None) -> None:
-        """Return if the job is to go on. Raises: ShuttingDownError, JobCancelledError."""
-        if self._stopping.is_set():
-            raise ShuttingDownError("the service is stopping")
-        if job is not None and job.job_id in self._cancelled:
+    def _check(self, job: Job) -> None:
+        """Return if a job is to go on. Raises: ShuttingDownError, JobCancelledError."""
+        self._go_on()
+        if job.job_id in self._cancelled:
             raise JobCancelledError
 
-    def _embed_with(self, encoder: CropEncoder, kind: Kind, job: Job | None) -> EmbedCrops:
-        def embed(crops: Sequence[bytes]) -> list[NDArray[np.float32] | None]:
-            self._checked(job)
-            begun = self._embedder.begin_in_thread(crops, encoder=encoder, kind=kind)
-            embedded: list[NDArray[np.float32] | None] = []
-            for outcome in begun.result():
-                if isinstance(outcome, RequestError):
-                    raise outcome
-                embedded.append(outcome.embedding if isinstance(outcome, EmbeddedCrop) else None)
-            return embedded
+    def _go_on(self) -> None:
+        """Return if the service goes on. Raises: ShuttingDownError."""
+        if self._stopping.is_set():
+            raise ShuttingDownError("the service is stopping")
 
-        return embed
-
-    def _ids_of(self, rows: Sequence[int]) -> list[str]:
-        wanted = set(rows)
-        without = [e.entry_id for e in self._gallery.without_crop() if e.row in wanted]
-        if len(without) == len(wanted):
-            return without
-        missing = self._gallery.missing(len(wanted) + FEW)
-        return without + [e.entry_id for e in missing if e.row in wanted]
-
-    def _rows_of(self, entry_ids: Sequence[str]) -> list[int]:
-        rows = []
-        for entry_id in entry_ids:
-            try:
-                rows.append(self._gallery.get(entry_id).row)
-            except GalleryError:  # deleted meanwhile
-                continue
-        return rows
-
-    # What is shown and written down
-
-    def _phase(self, job: Job, phase: Phase) -> None:
-        self._checked(job)
-        self._show(job, phase=phase, waiting_for=None)
-
-    def _show_progress(self, job: Job, pace: Pace) -> None:
-        other = self._gallery.other()
-        total = len(self._gallery)
-        left = 0 if other is None else other.missing
-        self._show(
-            job,
-            total=total,
-            done=max(0, total - left),
-            crops_per_s=pace.per_s(),
-            seconds_left=pace.seconds_left(left),
-            waiting_for=None,
-        )
-
-    def _show(self, job: Job, **changes: Any) -> None:
-        self.jobs.show(replace(self.jobs.get(job.job_id), **changes))
-
-    def _save(self, job: Job, **changes: Any) -> None:
-        self.jobs.save(replace(self.jobs.get(job.job_id), **changes))
-
-    def _end_failed(self, job: Job, error: Exception) -> None:
-        """The generation stays: the same activation asked for again goes on with it."""
-        log.error("%s of model %s failed: %s", job.kind, job.model_id, error)
-        self._save(
-            job,
-            status="failed",
-            finished_at=now(),
-            seconds_left=None,
-            problem=problem(error, job.job_id),
-        )
-
-    def _end_cancelled(self, job: Job) -> None:
-        self._cancelled.discard(job.job_id)
-        other = self._gallery.other()
-        if job.kind == "refresh" and other is not None and not other.kept:
-            self._drop(other.model_id)
-        self._save(job, status="cancelled", phase=None, finished_at=now(), seconds_left=None)
+    def _wait(self) -> None:
+        """Wait before something is tried again; a stop and a cancellation end that."""
+        self._wake.wait(PATIENCE_S)
+        self._wake.clear()
 
 
 def _busy(job: Job) -> RefreshRunningError:

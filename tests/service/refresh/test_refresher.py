@@ -26,6 +26,7 @@ from service.errors import (
 from service.refresh.gate import EvaluationGate
 from service.refresh.jobs import Job, JobStore
 from service.refresh.refresher import Refresher
+from service.refresh.running_job import RunningJob
 from service.refresh.served import ServedModel, ServedModels
 from service.settings import ServiceSettings
 from tests.service.fakes import MODEL_ID, TinyEncoder, TinyEncoding, crop, embedded_by
@@ -33,6 +34,12 @@ from tests.service.judged import calibrated
 
 DIM = TinyEncoder.config.embedding_dim
 LONG_S = 60
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no store and no encoder longer than a test likes to."""
+    monkeypatch.setattr("service.refresh.refresher.PATIENCE_S", 0.01)
 
 
 class Candidate(TinyEncoder):
@@ -348,7 +355,6 @@ def test_a_store_that_is_away_is_waited_for(
         return fill(vectors)
 
     monkeypatch.setattr(service.gallery, "fill", refused)
-    monkeypatch.setattr("service.refresh.refresher.PATIENCE_S", 0.01)
     job = service.activate()
     until = time.monotonic() + LONG_S
     while service.refresher.jobs.get(job.job_id).waiting_for != "the store is away":
@@ -400,6 +406,48 @@ def test_a_model_that_is_worse_by_more_than_the_margin_is_refused(
         assert gallery.other() is None
         assert service.ended(service.activate(override=["evaluation"])).status == "done"
     service.close()
+
+
+def test_a_model_that_was_refused_is_not_let_pass_after_a_restart(
+    settings: ServiceSettings, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the measurement and the note of the refusal, the job measures again."""
+    gate = EvaluationGate(Figures(first=60.0, candidate=50.0), margin=1.0)
+    service = Service(settings, gallery, gate=gate)
+    service.enrol(1, 2)
+    died = threading.Event()
+
+    def dies(job: RunningJob, error: Exception) -> None:
+        service.refresher._stopping.set()
+        died.set()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunningJob, "fail", dies)
+        service.refresher.start()
+        job = service.activate()
+        assert died.wait(LONG_S)
+        service.close()
+    again = Service(settings, gallery, gate=gate)
+    assert again.refresher.jobs.running() is not None
+    again.refresher.start()
+    ended = again.ended(job)
+    assert ended.problem is not None
+    assert (ended.status, ended.problem["code"]) == ("failed", "evaluation_gate")
+    assert gallery.model_id == MODEL_ID
+    again.close()
+
+
+def test_a_breakdown_that_nobody_foresaw_ends_the_job(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("by accident")
+
+    monkeypatch.setattr(service.gallery, "prepare_switch", broken)
+    ended = service.ended(service.activate())
+    assert ended.problem is not None
+    assert (ended.status, ended.problem["code"]) == ("failed", "internal_error")
+    assert service.gallery.model_id == MODEL_ID
 
 
 def test_a_calibration_is_recomputed_before_the_switch(
