@@ -53,6 +53,16 @@ def camera_numbers(camera_ids: Sequence[str | None]) -> NDArray[np.int64]:
     return np.array([-1 if not name else names[name] for name in camera_ids], np.int64)
 
 
+def compared(person_ids: Sequence[str], modalities: Sequence[str]) -> NDArray[np.int64]:
+    """Return which crops `calibrate` compares, ascending: others need not even be embedded."""
+    _, persons = np.unique(np.asarray(person_ids, str), return_inverse=True)
+    of_modality = (
+        some_of(np.flatnonzero(np.asarray(modalities, str) == modality), persons)
+        for modality in ("visible", "infrared")
+    )
+    return np.sort(np.concatenate(list(of_modality)))
+
+
 def some_of(rows: NDArray[np.int64], persons: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return which of the rows are compared: of as many persons as may be, of each equally many.
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from gallery_index.backup.source import BackupSource, opened_beside
 from gallery_index.records import GalleryEntry
 from model.artifact import ModelArtifact
-from model.calibrating import calibrate, calibrate_pairs, compared
+from model.calibrating import calibrate, calibrate_pairs
 from model.calibration import Calibration, pair_kind
 from model.encoder import Encoder
 from model.errors import CalibrationError
+from model.labelled_pairs import compared
 from mpanet.embeddings_file import EmbeddingsFile
 from mpanet.errors import CommandError
 from mpanet.pairs_file import read_pairs

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from gallery_index.records import GalleryEntry
 from gallery_index.refreshable import RefreshableGallery
-from model.calibrating import calibrate, compared
+from model.calibrating import calibrate
 from model.calibration import Calibration
 from model.errors import CalibrationError
+from model.labelled_pairs import compared
 
 ENTRIES_A_PAGE: Final = 1000
 ROWS_A_READ: Final = 256
@@ -52,7 +53,7 @@ def calibrate_gallery(gallery: RefreshableGallery, model_id: str) -> Calibration
     """Calibrate a model by the vectors that a gallery has of it; None where they do not suffice.
 
     Vectors of a few thousand entries are read, however many there are: those of
-    `model.calibrating.compared`. Entries without a sound vector of the model take no part.
+    `model.labelled_pairs.compared`. Entries without a sound vector of the model take no part.
 
     Raises: ModelChangedError if the gallery has none of the model; GalleryError.
     """
