@@ -58,7 +58,7 @@ class Refresher:
         open_model: OpenModel,
         gate: EvaluationGate | None = None,
         calibrate: Calibrate | None = None,
-        keep_calibration: Callable[[str, Mapping[str, Any]], None] = lambda *_: None,
+        keep_calibration: Callable[[str, Mapping[str, Any]], object] = lambda *_: None,
     ) -> None:
         """`open_model` opens a verified model of the registry, and may take seconds.
 

@@ -34,8 +34,10 @@ from tests.service.tiny_artifact import write_tiny_artifact
 ROUNDS = int(os.environ.get("REFRESH_CRASH_ROUNDS", "4"))
 SEED = int(os.environ.get("CRASH_SEED", "1"))
 CLIENTS = 3
-LONGEST_S = 2.5
-"""So long at most a round goes on before the service is killed."""
+MOMENTS = ("beginning", "embedding", "embedding", "indexing", "calibrating", "switching", "nothing")
+"""What the service is to be doing when it is killed, or soon after: some moments are short."""
+PATIENCE_S = 4.0
+"""How long such a moment is waited for."""
 CROP_MS = "4"
 pytestmark = pytest.mark.timeout(180 + 60 * ROUNDS)
 
@@ -174,7 +176,8 @@ def _round(
     for worker in workers:
         worker.start(servers.url, faults)
     try:
-        time.sleep(LONGEST_S * chance.random())
+        _wait_for(operator, chance.choice(MOMENTS))
+        time.sleep(0.1 * chance.random())
         faults.service_ends.set()
         doing = operator.doing
         kind = chance.random()
@@ -192,6 +195,12 @@ def _round(
     servers.verify()
     servers.start()
     return doing
+
+
+def _wait_for(operator: Operator, moment: str) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while operator.doing != moment and time.monotonic() < give_up and operator.failure is None:
+        time.sleep(0.001)
 
 
 def _publish(url: str, directory: Path) -> None:

@@ -74,7 +74,7 @@ class Service:
         gallery: Gallery,
         *,
         gate: EvaluationGate | None = None,
-        calibrate: Callable[..., Calibration | None] | None = None,
+        calibrate: Callable[..., Calibration] | None = None,
     ) -> None:
         self.gallery = gallery
         self.first, self.candidate, self.third = TinyEncoder(), Candidate(), Third()
