@@ -182,7 +182,7 @@ class Refresh:
 
     def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
         """Read vectors of the other generation. Raises: ModelChangedError: it is of another."""
-        with self._using:
+        with self._memory.index.view.reading():
             other = self._files.other
             if other is None or other.vectors.identity.model_id != model_id:
                 raise ModelChangedError(model_id, self._files.identity.model_id)
