@@ -381,7 +381,7 @@ class Gallery:
         """Read the vectors of rows by one of the two models. Raises: ModelChangedError."""
         with self._reading():
             if model_id == self.model_id:
-                return self._index.vectors(rows)
+                return self._index.live_vectors(rows)
         return self._refresh.vectors(rows, model_id)
 
     def give_up(self, rows: Sequence[int], how: WithoutCrop) -> int:

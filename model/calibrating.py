@@ -88,6 +88,16 @@ def calibrate(
     return _calibration(kinds, absent)
 
 
+def compared(person_ids: Sequence[str], modalities: Sequence[str]) -> NDArray[np.int64]:
+    """Return which crops `calibrate` compares, ascending: others need not even be embedded."""
+    _, persons = np.unique(np.asarray(person_ids, str), return_inverse=True)
+    of_modality = (
+        _compared(np.flatnonzero(np.asarray(modalities, str) == modality), persons)
+        for modality in ("visible", "infrared")
+    )
+    return np.sort(np.concatenate(list(of_modality)))
+
+
 def calibrate_pairs(
     similarities: NDArray[np.floating],
     genuine: NDArray[np.bool_],

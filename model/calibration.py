@@ -152,6 +152,13 @@ class PairCalibration(_Part):
             return known[0]
         return None if rate <= 0 else math.ceil(LEAST_ACCEPTED / rate)
 
+    def persons_needed(self, rate: float) -> int | None:
+        """Return of how many persons those pairs would be, with as many crops of each as here."""
+        needed = self.pairs_needed(rate)
+        if self.persons is None or needed is None:
+            return None
+        return math.ceil(self.persons * math.sqrt(needed / self.impostor.total))
+
 
 class Calibration(_Part):
     """What similarities by one model say, by kind of pair.

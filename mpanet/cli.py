@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "check": "look a dataset over before training or evaluating on it",
     "train": "train MPANet on a dataset",
     "evaluate": "score a model on a dataset's published protocol",
+    "calibrate": "find out by labelled crops what a similarity by a model says",
     "score": "score embeddings computed anywhere on a published protocol",
     "export": "turn a checkpoint into a model artifact",
     "synthesize": "render people in both modalities as a dataset",

@@ -52,6 +52,11 @@ class EmbeddingsFile:
     ) -> None:
         self._zip.close()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the arrays."""
+        return frozenset(item.removesuffix(".npy") for item in self._zip.namelist())
+
     def embeddings(self, side: str) -> NDArray[np.float32]:
         """`{side}_embeddings`, (N, D) in float32; float16 and float64 are converted."""
         name = f"{side}_embeddings"

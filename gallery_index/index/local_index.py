@@ -129,6 +129,18 @@ class LocalIndex:
                 sound[place] = False
         return StoredVectors(block.vectors, sound)
 
+    def live_vectors(self, rows: NDArray[np.int64]) -> StoredVectors:
+        """Read rows that may have been deleted meanwhile, or left out: these are not sound."""
+        table = self.table
+        searched = table.positions_of(rows) >= 0
+        searched &= ~np.isin(rows, np.array(sorted(table.left_out), np.int64))
+        block = self.vectors(rows[searched])
+        values = np.zeros((len(rows), block.values.shape[1]), np.float16)
+        values[searched] = block.values
+        sound = np.zeros(len(rows), np.bool_)
+        sound[searched] = block.sound
+        return StoredVectors(values, sound)
+
 
 def live_positions(table: EntryTable, start: int = 0) -> NDArray[np.int64]:
     """Return the live positions of a table that have a vector, from `start` on, ascending."""
