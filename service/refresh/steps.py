@@ -72,7 +72,7 @@ class Steps:
             self._fill(job, served)
             self._give_up_old(job)
             job.begin("indexing")
-            self._gallery.prepare_switch()
+            self._gallery.prepare_switch(job.check)
             if not self._generations.is_kept(model_id):
                 self.recalibrate(job, served)
             job.begin("switching")
