@@ -63,11 +63,12 @@ class People:
 class Judged:
     """What passes the threshold of RATE: the share of impostors, of genuine pairs."""
 
-    pair: PairKind
+    queries: str
+    entries: str
     crops: int
     by: str
     false_accepts: float
-    true_accepts: float
+    true_accepts: float | None
 
 
 @dataclass(frozen=True)
@@ -172,15 +173,12 @@ def several_crops(
         means.append(similarity * seen.length)
         genuine.append(same & ~np.isin(people.cameras[entries], people.cameras[chosen]))
         impostor.append(~same)
-    pair = pair_kind(of, among)
-    least = calibration.threshold(pair, RATE)
+    least = calibration.threshold(pair_kind(of, among), RATE)
     for by, scores in (("the direction", values), ("the mean", means)):
         passing = np.stack(scores) >= least
-        accepts = (
-            float(passing[np.stack(impostor)].mean()),
-            float(passing[np.stack(genuine)].mean()),
-        )
-        yield Judged(pair, crops, by, *accepts)
+        false, true = passing[np.stack(impostor)], passing[np.stack(genuine)]
+        accepted = float(true.mean()) if len(true) else None  # the crops are of every camera
+        yield Judged(of, among, crops, by, float(false.mean()), accepted)
 
 
 def drifts(
@@ -220,6 +218,8 @@ def cell(value: object) -> str:
     """Return a value as it is shown."""
     if isinstance(value, tuple):
         return " to ".join(cell(part) for part in value)
+    if value is None:
+        return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

@@ -7,7 +7,6 @@ are those of a bootstrap over persons, and never narrower than were all pairs in
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -27,11 +26,8 @@ from model.calibration import (
     pair_kind,
 )
 from model.errors import CalibrationError
+from model.labelled_pairs import Pairs, camera_numbers, pairs_between, some_of
 
-MAX_CROPS: Final = 2000
-"""Crops of one modality that are compared: 4 million pairs, some 250 MB while it lasts."""
-MAX_PERSONS: Final = 500
-"""Persons whose crops are compared; of more they are drawn at random."""
 LEAST_PERSONS: Final = 10
 LEAST_GENUINE: Final = 30
 WIDEST: Final = 4.0
@@ -41,18 +37,6 @@ RESAMPLES: Final = 1000
 _Z: Final = 2.5758293035489004  # of a normal distribution, two-sided, for CONFIDENCE
 _ANEW: Final = math.sqrt(2)
 _SEED: Final = 6
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
-    """Pairs of one kind: similarities (n,), which are genuine (n,), their persons (n, 2) by number.
-
-    `persons` None: pairs that are as independent as can be.
-    """
-
-    similarities: NDArray[np.float64]
-    genuine: NDArray[np.bool_]
-    persons: NDArray[np.int64] | None
 
 
 def calibrate(
@@ -75,15 +59,15 @@ def calibrate(
     """
     _check(embeddings, person_ids, modalities, person_ids if camera_ids is None else camera_ids)
     _, persons = np.unique(np.asarray(person_ids, str), return_inverse=True)
-    cameras = _numbers(camera_ids, len(persons))
+    cameras = None if camera_ids is None else camera_numbers(camera_ids)
     rows = {
-        modality: _compared(np.flatnonzero(np.asarray(modalities, str) == modality), persons)
+        modality: some_of(np.flatnonzero(np.asarray(modalities, str) == modality), persons)
         for modality in ("visible", "infrared")
     }
     kinds: dict[PairKind, PairCalibration] = {}
     absent: dict[PairKind, str] = {}
     for one, other in (("visible", "visible"), ("infrared", "visible"), ("infrared", "infrared")):
-        pairs = _pairs(embeddings, persons, cameras, rows[one], rows[other])
+        pairs = pairs_between(embeddings, persons, cameras, rows[one], rows[other])
         _take(kinds, absent, pair_kind(one, other), pairs)
     return _calibration(kinds, absent)
 
@@ -286,8 +270,7 @@ def _evidence(
 ) -> tuple[tuple[float, float], ...]:
     """Return points of the log likelihood ratio, ascending: isotonic regression over bins.
 
-    Both kinds weigh the same, so the fit is that of an even chance; half a pair of each kind more
-    in every block keeps what a few pairs show from being certain.
+    Half a pair of each kind more in every block keeps what a few pairs show from being certain.
     Source: Zadrozny and Elkan, KDD 2002; Brummer and du Preez, Computer Speech 20 (2006).
     """
     first = math.floor(min(genuine.min(), impostor.min()) / BIN)
@@ -298,10 +281,10 @@ def _evidence(
         counts[row] = np.bincount(places, minlength=bins)
         sums[row] = np.bincount(places, weights=values, minlength=bins)
     points: list[tuple[float, float]] = []
-    for block in _ascending(counts / counts.sum(axis=1, keepdims=True)):
+    every = counts.sum(axis=1, keepdims=True)
+    for block in _ascending(counts):
         g, i = counts[:, block].sum(axis=1)
-        similarity = (sums[:, block] / counts.sum(axis=1, keepdims=True)).sum()
-        similarity /= (counts[:, block] / counts.sum(axis=1, keepdims=True)).sum()
+        similarity = (sums[:, block] / every).sum() / (counts[:, block] / every).sum()
         ratio = math.log((g + 0.5) / (len(genuine) + 1) / ((i + 0.5) / (len(impostor) + 1)))
         point = round(float(similarity), 5), round(ratio, 4)
         if not points:
@@ -311,13 +294,13 @@ def _evidence(
     return tuple(points)
 
 
-def _ascending(shares: NDArray[np.float64]) -> Iterator[slice]:
-    """Yield blocks of bins whose genuine part rises from one to the next; shares are (2, bins).
+def _ascending(counts: NDArray[np.float64]) -> Iterator[slice]:
+    """Yield blocks of bins whose genuine part rises from one to the next; counts are (2, bins).
 
-    Pool adjacent violators.
+    Pool adjacent violators; how many there are of each kind makes no difference to the blocks.
     """
     blocks: list[tuple[float, float, int, int]] = []  # genuine, both, first bin, last + 1
-    for place, (genuine, impostor) in enumerate(shares.T.tolist()):
+    for place, (genuine, impostor) in enumerate(counts.T.tolist()):
         if genuine + impostor == 0:
             continue
         block = genuine, genuine + impostor, place, place + 1
@@ -327,46 +310,3 @@ def _ascending(shares: NDArray[np.float64]) -> Iterator[slice]:
         blocks.append(block)
     for _, _, first, end in blocks:
         yield slice(first, end)
-
-
-def _pairs(
-    embeddings: NDArray[np.floating],
-    persons: NDArray[np.int64],
-    cameras: NDArray[np.int64] | None,
-    one: NDArray[np.int64],
-    other: NDArray[np.int64],
-) -> Pairs:
-    """Compare the crops of rows `one` with those of `other`, each pair once."""
-    wide = np.asarray(embeddings[one], np.float32) @ np.asarray(embeddings[other], np.float32).T
-    same = persons[one][:, None] == persons[other][None]
-    kept = np.ones(wide.shape, bool)
-    if cameras is not None:
-        alike = cameras[one][:, None] == cameras[other][None]
-        kept = ~(same & alike & (cameras[one] >= 0)[:, None])
-    if one is other:
-        kept &= np.tri(len(one), k=-1, dtype=bool)
-    first, second = np.nonzero(kept)
-    between = np.stack([persons[one][first], persons[other][second]], axis=1)
-    return Pairs(wide[kept].astype(np.float64), same[kept], between)
-
-
-def _numbers(camera_ids: Sequence[str | None] | None, count: int) -> NDArray[np.int64] | None:
-    """Return a number for each camera, -1 for an unknown one."""
-    if camera_ids is None:
-        return None
-    names = {name: number for number, name in enumerate(sorted({c for c in camera_ids if c}))}
-    return np.array([-1 if not name else names[name] for name in camera_ids], np.int64)
-
-
-def _compared(rows: NDArray[np.int64], persons: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return which of the rows are compared: of as many persons as may be, of each equally many.
-
-    The same persons whatever the modality.
-    """
-    draw = np.random.default_rng(_SEED)
-    order = draw.permutation(persons.max(initial=0) + 1)
-    rows = draw.permutation(rows[order[persons[rows]] < MAX_PERSONS])
-    by_person = rows[np.argsort(persons[rows], kind="stable")]
-    _, starts, counts = np.unique(persons[by_person], return_index=True, return_counts=True)
-    turn = np.arange(len(by_person)) - np.repeat(starts, counts)  # first crops, then second ones
-    return np.sort(by_person[np.argsort(turn, kind="stable")][:MAX_CROPS])

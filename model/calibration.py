@@ -25,6 +25,8 @@ LEAST_ACCEPTED: Final = 30
 """Impostor pairs that must pass a threshold before its rate is promised ("rule of 30": the rate is
 then known to within 30 percent nine times of ten, were the pairs independent).
 Source: Doddington et al., Speech Communication 31 (2000), 225-254."""
+NOTHING: Final = 1e-12
+"""A rate that no number of pairs will ever support."""
 CONFIDENCE: Final = 0.99
 """How sure the intervals of the rates are."""
 
@@ -146,11 +148,11 @@ class PairCalibration(_Part):
         return min(float(edge), stricter[0].similarity)
 
     def pairs_needed(self, rate: float) -> int | None:
-        """Return how many impostor pairs a rate would take at least; None for a rate of 0."""
+        """Return how many impostor pairs a rate would take at least; None for one of nothing."""
         known = [each.pairs_needed for each in self.unsupported if each.rate <= rate]
         if known:
             return known[0]
-        return None if rate <= 0 else math.ceil(LEAST_ACCEPTED / rate)
+        return None if rate < NOTHING else math.ceil(LEAST_ACCEPTED / rate)
 
     def persons_needed(self, rate: float) -> int | None:
         """Return of how many persons those pairs would be, with as many crops of each as here."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model import calibrating
+from model import labelled_pairs
 from model.calibrating import calibrate, calibrate_pairs
 from model.calibration import Calibration, PairCalibration
 from model.errors import CalibrationError
@@ -163,8 +163,8 @@ def test_two_crops_of_a_person_by_one_camera_are_left_out() -> None:
 def test_of_many_crops_all_persons_take_part_and_of_many_persons_some(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calibrating, "MAX_CROPS", 40)
-    monkeypatch.setattr(calibrating, "MAX_PERSONS", 20)
+    monkeypatch.setattr(labelled_pairs, "MAX_CROPS", 40)
+    monkeypatch.setattr(labelled_pairs, "MAX_PERSONS", 20)
     embeddings, names, modalities, _ = crops(20, 5, 0.5, seed=6)
     twenty = calibrate(embeddings, names, modalities).kinds["infrared-visible"]
     assert (twenty.persons, twenty.genuine.total, twenty.impostor.total) == (20, 80, 1520)

@@ -108,9 +108,10 @@ def test_a_rate_that_the_data_cannot_support_is_refused_with_what_it_takes(
         assert said in str(refused.value)
 
 
-def test_a_rate_of_nothing_is_refused_whatever_the_data() -> None:
+@pytest.mark.parametrize("rate", [0.0, 5e-324, 1e-300])
+def test_a_rate_of_nothing_is_refused_whatever_the_data(rate: float) -> None:
     with pytest.raises(RateNotSupportedError) as refused:
-        CALIBRATION.threshold("infrared-visible", 0.0)
+        CALIBRATION.threshold("infrared-visible", rate)
     assert refused.value.pairs_needed is None
     assert "takes" not in str(refused.value)
 
