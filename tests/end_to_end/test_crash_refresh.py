@@ -224,7 +224,7 @@ def _wait_for_the_job(url: str) -> None:
 
 def _lacks_persons(job: dict[str, Any]) -> bool:
     """Whether a job could not calibrate a gallery of so few persons."""
-    return job["kind"] == "calibrate" and job["problem"]["code"] == "not_calibrated"
+    return bool(job["kind"] == "calibrate" and job["problem"]["code"] == "not_calibrated")
 
 
 def _running(url: str) -> list[dict[str, Any]]:
