@@ -52,7 +52,7 @@ from gallery_index.records import (
     VerificationReport,
 )
 from gallery_index.recovery import GalleryMemory, recover
-from gallery_index.refreshable import EmbedCrops, WithoutCrop
+from gallery_index.refreshable import Check, EmbedCrops, WithoutCrop, nothing
 from gallery_index.retention import expired
 from gallery_index.upkeep import UpkeepPolicy, UpkeepThread
 from gallery_index.validation import PreparedEntry
@@ -390,9 +390,9 @@ class Gallery:
             return self._refresh.leave_out(rows)
         return self._erase_rows(rows)
 
-    def prepare_switch(self) -> None:
-        """Build the other generation's index. Raises: RefreshStateError."""
-        self._refresh.prepare_switch()
+    def prepare_switch(self, check: Check = nothing) -> None:
+        """Build the other generation's index. Raises: RefreshStateError, what `check` raises."""
+        self._refresh.prepare_switch(check)
 
     def switch(self, embed: EmbedCrops) -> str:
         """Search the other generation from now on and keep the one before; returns its model id.

@@ -17,8 +17,15 @@ from gallery_index.records import GalleryEntry, OtherGeneration
 EmbedCrops: TypeAlias = Callable[[Sequence[bytes]], Sequence[NDArray[np.float32] | None]]
 """From crops to their embeddings (D,) by the other generation's model; None for one it cannot."""
 
+Check: TypeAlias = Callable[[], None]
+"""Raises what is to end the work under way."""
+
 WithoutCrop: TypeAlias = Literal["erase", "leave_out"]
 """What becomes of entries that cannot be embedded anew: erased, or listed but no longer found."""
+
+
+def nothing() -> None:
+    """Let work go on."""
 
 
 class RefreshableGallery(PersonGallery, Protocol):
@@ -61,9 +68,10 @@ class RefreshableGallery(PersonGallery, Protocol):
     def give_up(self, rows: Sequence[int], how: WithoutCrop) -> int:
         """Erase entries, or leave them out of the other generation; returns how many there were."""
 
-    def prepare_switch(self) -> None:
-        """Build the other generation's index, so that `switch` takes no time. Slow; resumable.
+    def prepare_switch(self, check: Check = nothing) -> None:
+        """Build the other generation's index, so that `switch` takes no time. Slow.
 
+        `check` is called now and then, and ends it by raising.
         Raises: RefreshStateError, GalleryCorruptError.
         """
 

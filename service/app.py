@@ -25,6 +25,7 @@ from service.engine.shedding import Shedding
 from service.explaining.kept_queries import KeptQueries
 from service.observing.metrics import Metrics
 from service.observing.route_templates import RouteTemplates
+from service.refresh.calibrating import calibrate_gallery
 from service.refresh.gate import Evaluate, EvaluationGate
 from service.refresh.jobs import JOBS, JobStore
 from service.refresh.refresher import Refresher
@@ -73,6 +74,8 @@ def create_app(
             JobStore(settings.data / JOBS),
             open_model=open_model,
             gate=gate,
+            calibrate=calibrate_gallery,
+            keep_calibration=registry.recalibrate,
         )
 
     @asynccontextmanager

@@ -37,7 +37,7 @@ from gallery_index.index_care import IndexCare
 from gallery_index.opening import GalleryFiles
 from gallery_index.records import GalleryEntry, OtherGeneration
 from gallery_index.recovery import GalleryMemory
-from gallery_index.refreshable import EmbedCrops
+from gallery_index.refreshable import Check, EmbedCrops, nothing
 from gallery_index.validation import check_model_id, normalised
 
 _LOG = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class Refresh:
 
     def vectors(self, rows: NDArray[np.int64], model_id: str) -> StoredVectors:
         """Read vectors of the other generation. Raises: ModelChangedError: it is of another."""
-        with self._using:
+        with self._memory.index.view.reading():
             other = self._files.other
             if other is None or other.vectors.identity.model_id != model_id:
                 raise ModelChangedError(model_id, self._files.identity.model_id)
@@ -199,14 +199,14 @@ class Refresh:
                 other.advance(table)
             return len(alive)
 
-    def prepare_switch(self) -> None:
+    def prepare_switch(self, check: Check = nothing) -> None:
         """Build the other generation's first stage, if it has none; go on while others write."""
         with self._using:
             if self._memory.index.beside is None:
                 with self._care.shaping:
-                    self._build(self._required())
+                    self._build(self._required(), check)
 
-    def _build(self, other: Generation) -> None:
+    def _build(self, other: Generation, check: Check) -> None:
         index, file = self._memory.index, other.vectors
         with index.view.reading():
             table = index.table
@@ -219,6 +219,7 @@ class Refresh:
         )
         holes: set[int] = set()
         for start in range(0, len(rows), _ROWS_AT_ONCE):
+            check()
             self._care.pause()
             some = slice(start, start + _ROWS_AT_ONCE)
             block = file.read(rows[some])

@@ -49,24 +49,22 @@ class LabelledEntries:
         return LabelledEntries(*([of_all[place] for place in chosen] for of_all in fields))
 
 
-def calibrate_gallery(gallery: RefreshableGallery, model_id: str) -> Calibration | None:
-    """Calibrate a model by the vectors that a gallery has of it; None where they do not suffice.
+def calibrate_gallery(gallery: RefreshableGallery, model_id: str) -> Calibration:
+    """Calibrate a model by the vectors that a gallery has of it.
 
     Vectors of a few thousand entries are read, however many there are: those of
     `model.labelled_pairs.compared`. Entries without a sound vector of the model take no part.
 
-    Raises: ModelChangedError if the gallery has none of the model; GalleryError.
+    Raises: CalibrationError where they do not suffice; ModelChangedError if the gallery has none of
+    the model; GalleryError.
     """
     labelled = LabelledEntries.of(_entries(gallery))
     chosen = labelled.only(compared(labelled.persons, labelled.modalities))
     if not chosen.rows:
-        return None
+        raise CalibrationError("no entry of the gallery says whom it shows")
     vectors, sound = _read(gallery, np.array(chosen.rows, np.int64), model_id)
     usable = chosen.only(np.flatnonzero(sound))
-    try:
-        return calibrate(vectors[sound], usable.persons, usable.modalities, usable.cameras)
-    except CalibrationError:
-        return None
+    return calibrate(vectors[sound], usable.persons, usable.modalities, usable.cameras)
 
 
 def _entries(gallery: RefreshableGallery) -> Iterator[GalleryEntry]:

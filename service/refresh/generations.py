@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery_index.records import OtherGeneration
-from gallery_index.refreshable import EmbedCrops, RefreshableGallery
+from gallery_index.refreshable import Check, EmbedCrops, RefreshableGallery
 from service.engine.crop_encoder import CropEncoder
 from service.engine.crop_jobs import EmbeddedCrop, Kind
 from service.engine.embedding import CropEmbedder
 from service.errors import GenerationKeptError, NoEarlierModelError, RequestError
 from service.refresh.filling import Filled, Filler
 from service.refresh.served import OpenModel, ServedModel, ServedModels
-
-Check = Callable[[], None]
-"""Raises what ends the work that is going on."""
 
 log = logging.getLogger(__name__)
 

@@ -58,7 +58,7 @@ class Refresher:
         open_model: OpenModel,
         gate: EvaluationGate | None = None,
         calibrate: Calibrate | None = None,
-        keep_calibration: Callable[[str, Mapping[str, Any]], None] = lambda *_: None,
+        keep_calibration: Callable[[str, Mapping[str, Any]], object] = lambda *_: None,
     ) -> None:
         """`open_model` opens a verified model of the registry, and may take seconds.
 
@@ -184,7 +184,7 @@ class Refresher:
             except Exception as error:  # the edge of this thread: without it no refresh goes on
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
                 log.exception("the refresher broke down")
-                if (job := self.jobs.running()) is not None:
+                if not self._stopping.is_set() and (job := self.jobs.running()) is not None:
                     with suppress(GalleryError):  # then it is tried again
                         self._running(job).fail(error)
             self._wake.wait(pause_s)
@@ -201,7 +201,7 @@ class Refresher:
             served = self._generations.open(other.model_id)
             if other.missing:
                 self._generations.fill_kept(served, self._go_on)
-            self._gallery.prepare_switch()
+            self._gallery.prepare_switch(self._go_on)
 
     def _run(self, job: Job) -> None:
         """Do a job until it has ended, or the service stops."""

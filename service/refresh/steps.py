@@ -10,7 +10,13 @@ from typing import Any, Final
 from gallery_index.errors import GalleryError, RefreshIncompleteError
 from gallery_index.refreshable import RefreshableGallery
 from model.calibration import Calibration
-from service.errors import EntriesWithoutCropError, EvaluationFailedError, EvaluationGateError
+from model.errors import CalibrationError
+from service.errors import (
+    EntriesWithoutCropError,
+    EvaluationFailedError,
+    EvaluationGateError,
+    NotCalibratedError,
+)
 from service.refresh.gate import OVERRIDE, Evaluation, EvaluationGate
 from service.refresh.generations import Generations
 from service.refresh.running_job import RunningJob
@@ -19,8 +25,11 @@ from service.refresh.served import ServedModel
 FEW: Final = 8
 """So few entries may be embedded while writes wait."""
 
-Calibrate = Callable[[RefreshableGallery, str], Calibration | None]
-"""From a gallery and the id of a model that it has vectors of to a calibration; None: no data."""
+Calibrate = Callable[[RefreshableGallery, str], Calibration]
+"""From a gallery and the id of a model that it has vectors of to a calibration.
+
+Raises: CalibrationError where the gallery's person ids do not suffice.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +43,7 @@ class Steps:
         *,
         gate: EvaluationGate | None,
         calibrate: Calibrate | None,
-        keep_calibration: Callable[[str, Mapping[str, Any]], None],
+        keep_calibration: Callable[[str, Mapping[str, Any]], object],
         wait: Callable[[], None],
     ) -> None:
         """`wait` gives others a moment to end what they have begun."""
@@ -63,7 +72,7 @@ class Steps:
             self._fill(job, served)
             self._give_up_old(job)
             job.begin("indexing")
-            self._gallery.prepare_switch()
+            self._gallery.prepare_switch(job.check)
             if not self._generations.is_kept(model_id):
                 self.recalibrate(job, served)
             job.begin("switching")
@@ -79,13 +88,22 @@ class Steps:
                     self._give_up(job, self._rows_of(error.entry_ids))
 
     def recalibrate(self, job: RunningJob, served: ServedModel) -> None:
-        """Calibrate a model from the gallery's own person ids, where they suffice."""
+        """Calibrate a model from the gallery's own person ids.
+
+        Where they do not suffice, a refresh goes on with what the model has. Raises:
+        NotCalibratedError where nothing else was asked for.
+        """
         if self._calibrate is None:
             return
         job.begin("calibrating")
-        calibration = self._calibrate(self._gallery, served.model_id)
-        if calibration is None:
-            log.info("the gallery's person ids do not suffice to calibrate %s", served.model_id)
+        try:
+            calibration = self._calibrate(self._gallery, served.model_id)
+        except CalibrationError as error:
+            if job.now.kind == "calibrate":
+                raise NotCalibratedError(
+                    f"the gallery cannot calibrate its model: {error}"
+                ) from None
+            log.info("the gallery cannot calibrate model %s: %s", served.model_id, error)
             return
         self._keep_calibration(served.model_id, calibration.to_manifest())
         self._generations.models.recalibrate(served.model_id, calibration)

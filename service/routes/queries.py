@@ -48,6 +48,8 @@ async def draw_patterns(
     if crop > len(kept.crops):
         raise QueryNotFoundError(f"query {query_id!r} has {len(kept.crops)} crops, came {crop}")
     entry = await in_thread(context.gallery.get, entry_id)
+    if entry.row != kept.rows[entry_id]:  # deleted since, and its id given to another crop
+        raise EntryNotFoundError(entry_id)
     trail_of(request).about(entry)
     stored, _ = await in_thread(context.gallery.crop, entry_id)
     pair = [kept.crops[crop - 1], stored]

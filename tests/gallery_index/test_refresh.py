@@ -206,6 +206,21 @@ def test_a_vector_that_comes_when_the_index_is_built_already_is_found(place: Pla
     assert gallery.verify().problems == []
 
 
+def test_the_building_of_an_index_can_be_ended(place: Place) -> None:
+    gallery = filled(place)
+    gallery.begin_refresh(OTHER_MODEL, OTHER_DIM)
+    while fill(gallery, 100):
+        pass
+
+    def end() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        gallery.prepare_switch(end)
+    gallery.switch(embed_other)
+    assert best(gallery, 3) == "e3"
+
+
 def test_vectors_of_another_model_fill_no_generation(place: Place) -> None:
     gallery = filled(place)
     gallery.begin_refresh(OTHER_MODEL, OTHER_DIM)

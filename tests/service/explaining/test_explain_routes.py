@@ -71,6 +71,8 @@ def test_what_was_not_asked_or_not_shown_cannot_be_looked_into(http: httpx.Clien
     problem_of(http.get(path.format(explained["query_id"], "e2")), 404, "entry_not_found")
     http.delete("/gallery/e1")
     problem_of(http.get(path.format(explained["query_id"], "e1")), 404, "entry_not_found")
+    http.post("/gallery", files={"file": crop(5)}, data={**VISIBLE, "entry_id": "e1"})
+    problem_of(http.get(path.format(explained["query_id"], "e1")), 404, "entry_not_found")
 
 
 def test_only_the_key_that_asked_gets_the_picture(

@@ -74,7 +74,7 @@ class Service:
         gallery: Gallery,
         *,
         gate: EvaluationGate | None = None,
-        calibrate: Callable[..., Calibration | None] | None = None,
+        calibrate: Callable[..., Calibration] | None = None,
     ) -> None:
         self.gallery = gallery
         self.first, self.candidate, self.third = TinyEncoder(), Candidate(), Third()
@@ -276,6 +276,29 @@ def test_a_cancelled_job_leaves_nothing(service: Service) -> None:
     assert service.ended(service.activate()).status == "done"
 
 
+def test_a_stop_and_a_cancellation_end_the_building_of_an_index(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    building = threading.Event()
+
+    def builds_for_ever(check: Callable[[], None]) -> None:
+        building.set()
+        while True:
+            check()
+            time.sleep(0.002)
+
+    monkeypatch.setattr(service.gallery, "prepare_switch", builds_for_ever)
+    job = service.activate()
+    assert building.wait(LONG_S)
+    service.refresher.cancel(job.job_id)
+    assert service.ended(job).status == "cancelled"
+    building.clear()
+    job = service.activate()
+    assert building.wait(LONG_S)
+    service.refresher.stop(LONG_S)
+    assert service.refresher.jobs.get(job.job_id).status == "running"
+
+
 def test_entries_without_a_crop_are_listed_and_nothing_begins(service: Service) -> None:
     service.enrol(200, 201, keep_crop=False)
     with pytest.raises(EntriesWithoutCropError) as refused:
@@ -440,7 +463,7 @@ def test_a_model_that_was_refused_is_not_let_pass_after_a_restart(
 def test_a_breakdown_that_nobody_foresaw_ends_the_job(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken() -> None:
+    def broken(check: Callable[[], None]) -> None:
         raise ZeroDivisionError("by accident")
 
     monkeypatch.setattr(service.gallery, "prepare_switch", broken)
