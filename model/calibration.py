@@ -32,6 +32,8 @@ CONFIDENCE: Final = 0.99
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Similarity = Annotated[float, Field(ge=-1.01, le=1.01)]
+_Evidence = Annotated[float, Field(ge=-100, le=100)]
+_Count = Annotated[int, Field(ge=0, le=10**12)]
 
 
 def pair_kind(one: str, other: str) -> PairKind:
@@ -52,7 +54,7 @@ class Histogram(_Part):
 
     start: float = Field(ge=-2, le=2)
     width: float = Field(gt=0, le=1)
-    counts: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, max_length=1024)
+    counts: tuple[_Count, ...] = Field(min_length=1, max_length=1024)
 
     @model_validator(mode="after")
     def _has_something(self) -> "Histogram":
@@ -110,7 +112,7 @@ class PairCalibration(_Part):
     persons: int | None = Field(ge=2)
     genuine: Histogram
     impostor: Histogram
-    evidence: tuple[tuple[_Similarity, float], ...] = Field(min_length=1, max_length=1024)
+    evidence: tuple[tuple[_Similarity, _Evidence], ...] = Field(min_length=1, max_length=1024)
     thresholds: tuple[Threshold, ...] = Field(min_length=1)
     unsupported: tuple[Unsupported, ...] = ()
 

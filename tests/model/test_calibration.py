@@ -145,6 +145,8 @@ def damaged(*path: str | int, value: Any) -> dict[str, Any]:
         damaged("evidence", 1, value=[0.4, -3.0]),
         damaged("evidence", 1, value=[0.4, math.nan]),
         damaged("evidence", 1, value=[0.4]),
+        damaged("evidence", 0, value=[0.2, -1e308]),
+        damaged("impostor", "counts", value=[10**30, 1]),
         damaged("thresholds", value=[]),
         damaged("thresholds", 1, "similarity", value=0.5),
         damaged("thresholds", 1, "rate", value=0.1),

@@ -23,7 +23,7 @@ from service.searching import Found, find
 from service.settings import ServiceSettings
 from tests.service.asgi import running
 from tests.service.claims import problem_of
-from tests.service.judged import AngleEncoder, calibrated, cosine, crop_at
+from tests.service.judged import AngleEncoder, calibrated, cosine, crop_at, measured
 
 THRESHOLDS: dict[PairKind, float] = {
     "visible-visible": 0.9,
@@ -242,6 +242,43 @@ def test_a_rate_lower_than_the_data_support_is_refused_with_what_they_do(
     for said in ("infrared-visible", "infrared-infrared", "0.001", "30000"):
         assert said in problem["detail"].replace(",", "")
     assert "visible-visible" not in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "code"),
+    [
+        ("0", "rate_not_supported"),
+        ("-0.0", "rate_not_supported"),
+        ("5e-324", "rate_not_supported"),
+        ("1e-400", "rate_not_supported"),
+        ("1e-4", "rate_not_supported"),
+        ("nan", "invalid_fields"),
+        ("inf", "invalid_fields"),
+        ("1.0000001", "invalid_fields"),
+        ("-1e-9", "invalid_fields"),
+        ("1e-2%", "invalid_fields"),
+        ("", "invalid_fields"),
+    ],
+)
+def test_no_rate_is_too_strange_to_be_refused(
+    settings: ServiceSettings, gallery: Gallery, rate: str, code: str
+) -> None:
+    with service(settings, gallery, measured()) as http:
+        visible = {"modality": "visible", "max_false_accept_rate": rate}
+        asked = ask(http, 0, **visible, target_modality="visible")
+        problem_of(asked, 422, code)
+        files = [("file", crop_at(0)), ("file", crop_at(1))]
+        problem_of(http.post("/compare", files=files, data=visible), 422, code)
+
+
+def test_at_a_rate_of_one_everybody_passes(settings: ServiceSettings, gallery: Gallery) -> None:
+    with service(settings, gallery, measured()) as http:
+        enrol(http, 89, "visible", "far")
+        body = answer(
+            http, 0, modality="visible", target_modality="visible", max_false_accept_rate="1"
+        )
+    assert found(body) == ["far"]
+    assert body["expected_false_accepts"] == 1
 
 
 def test_a_comparison_has_probability_and_threshold_of_its_own_pair(
