@@ -2,7 +2,8 @@
 
 Renders people, calibrates a model by some of them, and asks what others show: of queries of several
 crops, judged by the similarity to their direction and by the mean of the similarities; and of
-queries and entries that are blurred or dark, what the drift signal says of them.
+of queries and entries that are blurred or dark, what the drift signal says of them; and of the best
+matches of queries, how probable they were said to be and how many are right.
 
     OMP_NUM_THREADS=1 python -m benchmarks.calibrated_scores
 """
@@ -25,7 +26,7 @@ from model.calibrating import calibrate
 from model.calibration import Calibration, PairKind, pair_kind
 from model.encoder import Encoder
 from service.observing.score_drift import DRAWN, distance
-from service.scores import SeenPerson
+from service.scores import SeenPerson, prior_among
 from training.synthetic.samples import render_people
 
 BUNDLED: Final = Path(mpanet.__file__).parent / "demo_model"
@@ -83,6 +84,18 @@ class Drifted:
     known: float
 
 
+@dataclass(frozen=True)
+class Best:
+    """Of the first matches of queries: the mean of their probabilities, the share that is right."""
+
+    queries: str
+    entries: str
+    enrolled: float
+    first: int
+    said: float
+    right: float
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -107,10 +120,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row in several_crops(calibration, others, crops, of, among, draw)
     ]
     drifted = [row for each in SEEN for row in drifts(calibration, others, *each, draw)]
+    best = [
+        row
+        for enrolled, first in product((1.0, 0.5), (1, 10))
+        for of, among in (("infrared", "visible"), ("visible", "visible"))
+        for row in [best_matches(calibration, others, of, among, enrolled, first)]
+    ]
     print(f"{processor()}\n")
     figures = {
         "several crops": [asdict(row) for row in judged],
         "drift": [asdict(row) for row in drifted],
+        "best matches": [asdict(row) for row in best],
     }
     print(*map(table, figures.values()), sep="\n")
     if args.out:
@@ -206,6 +226,27 @@ def drifts(
         known = float((passing & ~(same & camera)).any(axis=1).mean())
         accepts = float(passing[~same].mean())
         yield Drifted(pair, of_queries, of_entries, (min(told), max(told)), accepts, known)
+
+
+def best_matches(
+    calibration: Calibration, people: People, of: str, among: str, enrolled: float, first: int
+) -> Best:
+    """Search with every crop for the entries of some of the persons, by other cameras than its."""
+    persons = np.unique(people.persons)
+    known = persons[: round(enrolled * len(persons))]
+    rows, entries = people.rows(of), people.rows(among)
+    entries = entries[np.isin(people.persons[entries], known)]
+    scores = people.embeddings["plain"][rows] @ people.embeddings["plain"][entries].T
+    same = people.persons[rows][:, None] == people.persons[entries][None]
+    scores[same & (people.cameras[rows][:, None] == people.cameras[entries][None])] = -1
+    places = np.argsort(-scores, axis=1)[:, :first]
+    pair, prior = pair_kind(of, among), prior_among(len(known))
+    said = [
+        calibration.probability(pair, score, prior=prior) or 0.0
+        for score in np.take_along_axis(scores, places, axis=1).ravel().tolist()
+    ]
+    right = float(np.take_along_axis(same, places, axis=1).mean())
+    return Best(of, among, enrolled, first, float(np.mean(said)), right)
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:
