@@ -76,7 +76,7 @@ def compared(person_ids: Sequence[str], modalities: Sequence[str]) -> NDArray[np
     """Return which crops `calibrate` compares, ascending: others need not even be embedded."""
     _, persons = np.unique(np.asarray(person_ids, str), return_inverse=True)
     of_modality = (
-        _compared(np.flatnonzero(np.asarray(modalities, str) == modality), persons)
+        some_of(np.flatnonzero(np.asarray(modalities, str) == modality), persons)
         for modality in ("visible", "infrared")
     )
     return np.sort(np.concatenate(list(of_modality)))
