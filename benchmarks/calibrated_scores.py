@@ -1,9 +1,9 @@
 """What becomes of calibrated scores away from what was calibrated: several crops, another light.
 
 Renders people, calibrates a model by some of them, and asks what others show: of queries of several
-crops, judged by the similarity to their direction and by the mean of the similarities; and of
-of queries and entries that are blurred or dark, what the drift signal says of them; and of the best
-matches of queries, how probable they were said to be and how many are right.
+crops, judged by the similarity to their direction and by the mean of the similarities; of queries
+and entries that are blurred or dark, what the drift signal says of them; and of the best matches of
+queries, how probable they were said to be and how many are right.
 
     OMP_NUM_THREADS=1 python -m benchmarks.calibrated_scores
 """
