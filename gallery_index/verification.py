@@ -120,8 +120,8 @@ def _check_positions(
     rows = block.rows[sound]
     positions = index.table.positions_of(rows)
     held = positions >= 0
-    codes = index.stage.quantizer.encode(block.vectors[sound][held])
-    differs = (index.stage.codes_at(positions[held]) != codes).any(axis=1)
+    codes = index.stage.codes_at(positions[held])
+    differs = ~index.stage.quantizer.could_be(codes, block.vectors[sound][held])
     return [
         *(
             f"index position of row {row} differs from the vector file"

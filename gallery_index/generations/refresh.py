@@ -30,14 +30,15 @@ from gallery_index.generations.pointer import (
     remove_others,
 )
 from gallery_index.index.first_stage import FirstStage
-from gallery_index.index.local_index import add_at, live_positions, pad, sample_rows, sound_vectors
+from gallery_index.index.local_index import add_at, pad, sample_rows, sound_vectors
 from gallery_index.index.quantizer_choice import choose
 from gallery_index.index.recall_record import Recall
 from gallery_index.index_care import IndexCare
 from gallery_index.opening import GalleryFiles
-from gallery_index.records import GalleryEntry, OtherGeneration
+from gallery_index.records import EntryFilter, GalleryEntry, OtherGeneration
 from gallery_index.recovery import GalleryMemory
 from gallery_index.refreshable import Check, EmbedCrops, nothing
+from gallery_index.table.entry_table import EntryTable
 from gallery_index.validation import check_model_id, normalised
 
 _LOG = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ class Refresh:
         index, file = self._memory.index, other.vectors
         with index.view.reading():
             table = index.table
-            positions = live_positions(table)
+            positions = _alive(table)
             positions = positions[table.rows_of(positions) < other.filled]
             rows = table.rows_of(positions)
             sample = sample_rows(table)
@@ -234,7 +235,7 @@ class Refresh:
                 other.reopen(holes)
                 return
             pad(stage, len(positions) and int(positions[-1]) + 1)
-            stage.erase(np.setdiff1d(positions, live_positions(table), assume_unique=True))
+            stage.erase(np.setdiff1d(positions, _alive(table), assume_unique=True))
             index.beside = stage
             self._extend(other)
 
@@ -244,7 +245,7 @@ class Refresh:
         table, stage = index.table, index.beside
         if stage is None:
             return
-        positions = live_positions(table, len(stage))
+        positions = _alive(table, len(stage))
         rows = table.rows_of(positions)
         positions, rows = positions[rows < other.filled], rows[rows < other.filled]
         for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -351,3 +352,11 @@ class Refresh:
                 f"a generation of model {found.model_id} ({found.embedding_dim} dimensions) is"
                 f" {kind}: drop it first"
             )
+
+
+def _alive(table: EntryTable, start: int = 0) -> NDArray[np.int64]:
+    """Return the live positions from `start` on, those left out of the one searched too."""
+    mask = table.mask(EntryFilter())
+    if mask is None:
+        return np.arange(start, table.positions)
+    return np.flatnonzero(mask[start:]) + start

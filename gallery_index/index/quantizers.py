@@ -18,6 +18,7 @@ from gallery_index.index.half_precision import rounding_error
 
 Vectors = NDArray[np.float32]
 _BLOCK = 256  # rows that are widened to float32 at a time
+_ROUNDED = 1e-3  # more than BLAS rounds of a coordinate that is at most 127
 
 
 class Quantizer(Protocol):
@@ -34,6 +35,10 @@ class Quantizer(Protocol):
 
     def encode(self, vectors: NDArray[np.float16]) -> NDArray[np.uint8]:
         """Return the codes (n, code_size) of vectors (n, D)."""
+        ...
+
+    def could_be(self, codes: NDArray[np.uint8], vectors: NDArray[np.float16]) -> NDArray[np.bool_]:
+        """Return whether each code may have been made of its vector, in whatever company."""
         ...
 
     def decode(self, codes: NDArray[np.uint8]) -> Vectors:
@@ -66,6 +71,10 @@ class ExactFp16:
 
     def encode(self, vectors: NDArray[np.float16]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(vectors).view(np.uint8)
+
+    def could_be(self, codes: NDArray[np.uint8], vectors: NDArray[np.float16]) -> NDArray[np.bool_]:
+        """Return whether codes are those of vectors."""
+        return np.asarray((codes == self.encode(vectors)).all(axis=1))
 
     def decode(self, codes: NDArray[np.uint8]) -> Vectors:
         return np.ascontiguousarray(codes).view(np.float16).astype(np.float32)
@@ -106,6 +115,16 @@ class PcaInt8:
         units = np.rint(vectors @ self.basis.T / self.step)
         codes: NDArray[np.uint8] = (np.clip(units, -127, 127) + 128).astype(np.uint8)
         return codes
+
+    def could_be(self, codes: NDArray[np.uint8], vectors: NDArray[np.float16]) -> NDArray[np.bool_]:
+        """Return whether codes are those of vectors, but for what BLAS rounds.
+
+        It sums a row differently by how many stand beside it, which may turn a byte by one where a
+        coordinate lies halfway between two.
+        """
+        units = vectors.astype(np.float64) @ self.basis.T.astype(np.float64) / self.step
+        away = np.abs(codes.astype(np.float64) - 128 - np.clip(units, -127, 127))
+        return np.asarray((away <= 0.5 + _ROUNDED).all(axis=1))
 
     def decode(self, codes: NDArray[np.uint8]) -> Vectors:
         return (codes.astype(np.float32) - 128) * self.step
@@ -164,6 +183,10 @@ class HadamardRaBitQ:
             return codes
 
         return _by_block(vectors, self.code_size, block)
+
+    def could_be(self, codes: NDArray[np.uint8], vectors: NDArray[np.float16]) -> NDArray[np.bool_]:
+        """Return whether codes are those of vectors: the rotation takes each row by itself."""
+        return np.asarray((codes == self.encode(vectors)).all(axis=1))
 
     def decode(self, codes: NDArray[np.uint8]) -> Vectors:
         decoded: Vectors = self._empty.sa_decode(np.ascontiguousarray(codes))

@@ -120,5 +120,5 @@ class Filler:
                 )
             else:
                 raise outcome
-        filled.given += self._gallery.fill(vectors)
+        filled.given += self._gallery.fill(vectors, model_id=self._encoder.model_id)
         self._on_filled(len(vectors))

@@ -119,3 +119,27 @@ def test_a_damaged_quantizer_is_refused_at_every_truncation_and_flipped_bit() ->
 def test_a_quantizer_of_another_dimension_is_refused() -> None:
     with pytest.raises(ValueError, match="dimension 8, expected 16"):
         from_bytes(ExactFp16(8).to_bytes(), 16)
+
+
+def test_a_code_that_rounding_turned_by_one_is_taken_for_what_it_is() -> None:
+    """A coordinate halfway between two bytes may come out as either, by how BLAS sums."""
+    quantizer = PcaInt8(np.eye(2, 4, dtype=np.float32), np.full(2, 1 / 21, np.float32), 0.0)
+    vectors = np.array([[0.5, 0.25, 0, 0]] * 4, np.float16)  # 10.5 and 5.25 units
+    codes = np.array([[138, 133], [139, 133], [140, 133], [138, 134]], np.uint8)
+    assert quantizer.could_be(codes, vectors).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        ExactFp16(16),
+        PcaInt8(np.eye(8, 16, dtype=np.float32), np.full(8, 0.01, np.float32), 0.0),
+        HadamardRaBitQ(16, np.zeros(16, np.float32), 0.5),
+    ],
+)
+def test_other_codes_than_those_of_a_vector_are_told(quantizer: Quantizer) -> None:
+    vectors = structured(8, 16).astype(np.float16)
+    codes = quantizer.encode(vectors).copy()
+    assert quantizer.could_be(codes, vectors).all()
+    codes[3] = 0
+    assert quantizer.could_be(codes, vectors).tolist() == [True, True, True, False, *[True] * 4]

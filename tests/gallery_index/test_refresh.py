@@ -325,6 +325,20 @@ def test_entries_left_out_are_listed_and_not_found(place: Place, restart: bool) 
     assert best(gallery, 2) == "e2"
 
 
+def test_entries_left_out_are_found_again_after_a_rollback_and_a_restart(place: Place) -> None:
+    place.first_stage = "pca"
+    gallery = filled(place, 12)
+    rows = [entry.row for entry in enrolled(gallery, *without_crop(12, 13))]
+    gallery.begin_refresh(OTHER_MODEL, OTHER_DIM)
+    gallery.give_up(rows, "leave_out")
+    switch(gallery)
+    place.crash()
+    gallery = place.open()
+    switch(gallery)
+    assert [best(gallery, n) for n in (0, 12, 13)] == ["e0", "e12", "e13"]
+    assert gallery.verify().problems == []
+
+
 def test_entries_given_up_are_erased_if_so_told(place: Place) -> None:
     gallery = filled(place, 2)
     rows = [entry.row for entry in enrolled(gallery, *without_crop(2, 3))]

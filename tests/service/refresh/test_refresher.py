@@ -372,10 +372,10 @@ def test_a_store_that_is_away_is_waited_for(
 ) -> None:
     fill, away = service.gallery.fill, [True]
 
-    def refused(vectors: Any) -> int:
+    def refused(vectors: Any, **of: Any) -> int:
         if away[0]:
             raise StoreUnavailableError("the store is away")
-        return fill(vectors)
+        return fill(vectors, **of)
 
     monkeypatch.setattr(service.gallery, "fill", refused)
     job = service.activate()
