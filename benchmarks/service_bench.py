@@ -4,12 +4,8 @@ Owns the processes of one model; figures are made in `service_clients` and `serv
 """
 
 import argparse
-import json
-import pickle
-import signal
 import socket
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.service_bare import BareEncoder
 from benchmarks.service_clients import Clients, Row, finished
 from benchmarks.service_crops import (
     batch_requests,
@@ -30,7 +27,7 @@ from benchmarks.service_crops import (
 )
 from benchmarks.service_enroll import enroll, write_folder
 from benchmarks.service_figures import Neighbours, median_of, percentile, rate_of
-from benchmarks.service_process import REPOSITORY, Server, environment, memory_mb, service
+from benchmarks.service_process import Server, memory_mb, service
 
 PARTS = ("query", "batch", "latency", "fastapi", "litserve", "overload", "mixed", "enroll")
 QUERY_CLIENTS, BATCH_CLIENTS, MIXED_CLIENTS = 64, 8, 4
@@ -70,7 +67,8 @@ class Bench:
         }
         files = {name: write_requests(work / name, sent) for name, sent in requests.items()}
         self._clients = Clients(files, args.seconds)
-        self._ceiling, self._plan = self._start_ceiling()
+        self._ceiling = BareEncoder(model, self._crops, work, stack)
+        self._plan = self._ceiling.plan
         self._service = stack.enter_context(
             service(model, work / "data", work / "serve.log", args.serve_options)
         )
@@ -101,7 +99,7 @@ class Bench:
     def ceiling(self) -> Row:
         """Decode and encode, nothing else."""
         neighbours, started = Neighbours(lambda: 0.0), time.perf_counter()
-        answer = self._ask_ceiling(seconds=self._args.seconds / 2)
+        answer = self._ceiling.ask(self._args.seconds / 2)
         elapsed_s = time.perf_counter() - started
         return {
             "per_s": rate_of(answer["times"], self._plan["batch"]),
@@ -260,30 +258,6 @@ class Bench:
                 row["by_cpu"] = around["cpu_ms"] / (row["cpu_ms"] + row["generator_ms"])
             rows[contender.name] = row
         return {BARE: median_of(ceilings), **rows}
-
-    def _start_ceiling(self) -> tuple["subprocess.Popen[str]", dict[str, Any]]:
-        crops = self._work / "crops.pkl"
-        crops.write_bytes(pickle.dumps([crop.content for crop in self._crops]))
-        job = {"model": str(self._model.resolve()), "crops": str(crops)}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.service_ceiling", json.dumps(job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY,
-            env=environment(),
-        )
-        self._stack.enter_context(process)
-        self._stack.callback(process.send_signal, signal.SIGTERM)
-        assert process.stdout is not None
-        return process, json.loads(process.stdout.readline())
-
-    def _ask_ceiling(self, **job: Any) -> dict[str, Any]:
-        assert self._ceiling.stdin is not None
-        assert self._ceiling.stdout is not None
-        print(json.dumps(job), file=self._ceiling.stdin, flush=True)
-        answer: dict[str, Any] = json.loads(self._ceiling.stdout.readline())
-        return answer
 
 
 def free_port() -> int:
