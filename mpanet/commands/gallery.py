@@ -165,6 +165,8 @@ def _backup(args: argparse.Namespace) -> int:
         print(f"{report.entries} entries, {report.bytes / 1e6:.1f} MB in {args.out}")
         if report.deleted_meanwhile:
             print(f"{report.deleted_meanwhile} were deleted meanwhile and are left out")
+        if report.without_vector:
+            print(f"{report.without_vector} have no vector by this model and are left out")
     return 0
 
 
