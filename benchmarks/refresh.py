@@ -69,7 +69,7 @@ class Refresh:
         queries = write_requests(work / "queries", single_requests("/query", self._crops))
         self._clients = Clients({"query": queries}, args.seconds)
         self._other = twin(args.model, work / "twin")
-        options = [option for pair in args.option for option in pair]
+        options = [part for name, value in args.option for part in (f"--{name}", value)]
         self._service = stack.enter_context(
             service(args.model, work / "data", work / "serve.log", options)
         )
@@ -255,7 +255,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="of a window of queries")
     parser.add_argument("--windows", type=int, default=4, help="idle windows of queries")
     parser.add_argument(
-        "--option", nargs=2, action="append", default=[], metavar=("--NAME", "VALUE"),
+        "--option", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="an option of the service",
     )  # fmt: skip
     parser.add_argument("--work", type=Path, metavar="DIR", help="where the gallery lies")
