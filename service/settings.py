@@ -146,7 +146,7 @@ class ServiceSettings(BaseSettings):
         description="seconds that a run of the encoder should take at most",
     )
     refresh_batch_s: float = Field(
-        default=0.012,
+        default=0.015,
         gt=0,
         le=60,
         description="seconds that a run of the encoder for a refresh should take at most",

@@ -43,7 +43,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "max-files": ("N", "most images of one request (256)"),
     "max-batch": ("N", "most crops in one run of the encoder (32)"),
     "max-batch-s": ("S", "seconds that a run of the encoder should take at most (0.1)"),
-    "refresh-batch-s": ("S", "the same of a run for a model refresh: queries wait for it (0.012)"),
+    "refresh-batch-s": ("S", "the same of a run for a model refresh: queries wait for it (0.015)"),
     "max-queue": ("N", "most crops of queries, and of enrolments, at once (512)"),
     "max-bytes-in-flight": ("N", "most bytes of requests in the service at once (256 MiB)"),
     "max-connections": ("N", "most connections at once (1024)"),
