@@ -40,9 +40,8 @@ def refuse_options_of_others(
     """
     for option, owners in options_of.items():
         if getattr(args, option) not in (None, False) and chosen not in owners:
-            raise CommandError(
-                f"--{option} is an option of {' and '.join(owners)}, not of {chosen}"
-            )
+            name = option.replace("_", "-")
+            raise CommandError(f"--{name} is an option of {' and '.join(owners)}, not of {chosen}")
 
 
 def refuse_unwritable(*paths: Path | None) -> None:

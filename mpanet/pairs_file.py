@@ -35,8 +35,9 @@ def read_pairs(path: Path) -> list[LabelledPair]:
     """Read a file of pairs.
 
     Raises:
-        CommandError: the first thing that is wrong, with its line: a column, a value, a crop whose
-            modality is said in two ways, persons that contradict `same`, too many crops.
+        CommandError: the first thing that is wrong, with its line: a column, a value, a crop that
+            is compared with itself or whose modality is said in two ways, persons that contradict
+            `same`, too many crops.
     """
     modality_of: dict[Path, Modality] = {}
     pairs = []
@@ -87,6 +88,10 @@ def _pair(folder: Path, place: str, row: Mapping[str, str]) -> LabelledPair:
     for name, value in row.items():
         if not value:
             raise CommandError(f"{place}: {name} is empty")
+        if "\0" in value:
+            raise CommandError(f"{place}: {name} has a NUL character")
+    if row["path_a"] == row["path_b"]:
+        raise CommandError(f"{place}: expected two crops, came {row['path_a'][:80]!r} twice")
     same = SAME.get(row["same"].lower())
     if same is None:
         raise CommandError(f"{place}: same is 1, 0, true or false, not {row['same'][:80]!r}")
