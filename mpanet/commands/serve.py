@@ -118,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
     with reported(StartError):
         run(
             settings,
-            on_ready=lambda address: print(f"serving on {address}", flush=True),
+            # one write: the lines of other threads must not come between the address and its end
+            on_ready=lambda address: print(f"serving on {address}\n", end="", flush=True),
             evaluate=evaluate,
         )
     return 0
