@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -35,7 +35,8 @@ class Job:
 
     `total` and `done` count entries; `crops_per_s` and `seconds_left` are None while nothing is
     known. `waiting_for` says what keeps it from going on, `problem` is a problem document of how it
-    failed. `first_rows`: entries of rows below were there when it began.
+    failed. `first_rows`: entries of rows below were there when it began. `cancelled` says that it was asked to
+    end, `status` that it has.
     """
 
     job_id: str
@@ -47,6 +48,7 @@ class Job:
     override: tuple[str, ...] = ()
     entries_without_crop: WithoutCrop | None = None
     first_rows: int = 0
+    cancelled: bool = False
     status: JobStatus = "running"
     phase: Phase | None = None
     total: int = 0
@@ -94,6 +96,7 @@ class JobStore:
         make_directory(directory)
         self._directory = directory
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._jobs: dict[str, Job] = {}
         for path in sorted(directory.glob("*.json")):
             try:
@@ -119,16 +122,30 @@ class JobStore:
         """Return the job that is to be done, if there is one."""
         return next((job for job in self.newest() if job.status == "running"), None)
 
-    def save(self, job: Job) -> None:
-        """Write a job down, durably. Raises: StorageFullError, GalleryError."""
-        replace_file(self._path(job.job_id), json.dumps(asdict(job)).encode())
-        self.show(job)
-        self._forget_oldest()
+    def add(self, job: Job) -> None:
+        """Write a new job down, durably. Raises: StorageFullError, GalleryError."""
+        with self._writing:
+            self._write(job)
+            with self._lock:
+                self._jobs[job.job_id] = job
+            self._forget_oldest()
 
-    def show(self, job: Job) -> None:
-        """Show how far a job is, without writing it down."""
+    def save(self, job_id: str, **changes: Any) -> None:
+        """Write down what changes of a job, durably; the rest stays as other threads change it.
+
+        Raises: JobNotFoundError, StorageFullError, GalleryError.
+        """
+        with self._writing:
+            self._write(replace(self.get(job_id), **changes))
+            self.show(job_id, **changes)
+
+    def show(self, job_id: str, **changes: Any) -> None:
+        """Show what changes of a job, without writing it down."""
         with self._lock:
-            self._jobs[job.job_id] = job
+            self._jobs[job_id] = replace(self._jobs[job_id], **changes)
+
+    def _write(self, job: Job) -> None:
+        replace_file(self._path(job.job_id), json.dumps(asdict(job)).encode())
 
     def _forget_oldest(self) -> None:
         for job in self.newest()[KEPT:]:

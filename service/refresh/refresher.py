@@ -77,7 +77,6 @@ class Refresher:
         self._asking = threading.Lock()
         self._at_work = threading.RLock()
         self._wake = threading.Event()
-        self._cancelled: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="refresh", daemon=True)
 
@@ -157,12 +156,14 @@ class Refresher:
             return model_id, self._generations.drop(model_id)
 
     def cancel(self, job_id: str) -> Job:
-        """Ask a running job to end; one that has ended stays as it is. Raises: JobNotFoundError."""
-        job = self.jobs.get(job_id)
-        if job.status == "running":
-            self._cancelled.add(job_id)
+        """Ask a running job to end, also after a restart; one that has ended stays as it is.
+
+        Raises: JobNotFoundError, StorageFullError, GalleryError.
+        """
+        if self.jobs.get(job_id).status == "running":
+            self.jobs.save(job_id, cancelled=True)
             self._wake.set()
-        return job
+        return self.jobs.get(job_id)
 
     # The thread
 
@@ -233,14 +234,17 @@ class Refresher:
                 self._steps.recalibrate(job, self._generations.open(job.now.model_id))
             job.end("done")
         except JobCancelledError:
-            self._drop_unfinished(job.now)
-            job.end("cancelled")
-            self._cancelled.discard(job.now.job_id)
+            job.end("cancelled" if self._dropped_unfinished(job.now) else "done")
 
-    def _drop_unfinished(self, job: Job) -> None:
-        other = self._gallery.other()
-        if job.kind == "refresh" and other is not None and not other.kept:
-            self._generations.drop(other.model_id)
+    def _dropped_unfinished(self, job: Job) -> bool:
+        """Drop what a job has made; False: killed after its switch, and cancelled too late."""
+        if job.kind == "refresh":
+            if self._gallery.model_id == job.model_id:
+                return False
+            other = self._gallery.other()
+            if other is not None and not other.kept:
+                self._generations.drop(other.model_id)
+        return True
 
     def _begin(
         self,
@@ -254,7 +258,7 @@ class Refresher:
             kind, model_id, self._gallery.model_id, asked_by, override=override,
             entries_without_crop=entries_without_crop, first_rows=self._gallery.stats().rows,
         )  # fmt: skip
-        self.jobs.save(replace(job, total=len(self._gallery)))
+        self.jobs.add(replace(job, total=len(self._gallery)))
         self._wake.set()
         return self.jobs.get(job.job_id)
 
@@ -272,7 +276,7 @@ class Refresher:
     def _check(self, job: Job) -> None:
         """Return if a job is to go on. Raises: ShuttingDownError, JobCancelledError."""
         self._go_on()
-        if job.job_id in self._cancelled:
+        if self.jobs.get(job.job_id).cancelled:
             raise JobCancelledError
 
     def _go_on(self) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from service.problems import problem
@@ -29,11 +28,11 @@ class RunningJob:
 
     def show(self, **changes: Any) -> None:
         """Show how far it is."""
-        self._jobs.show(replace(self.now, **changes))
+        self._jobs.show(self._job_id, **changes)
 
     def save(self, **changes: Any) -> None:
         """Write down what a restart must know. Raises: StorageFullError, GalleryError."""
-        self._jobs.save(replace(self.now, **changes))
+        self._jobs.save(self._job_id, **changes)
 
     def begin(self, phase: Phase) -> None:
         """Show what is done next, if the job is to go on."""

@@ -276,6 +276,40 @@ def test_a_cancelled_job_leaves_nothing(service: Service) -> None:
     assert service.ended(service.activate()).status == "done"
 
 
+def test_a_cancellation_is_known_after_a_restart(
+    service: Service, settings: ServiceSettings
+) -> None:
+    service.candidate.let.clear()
+    job = service.activate()
+    assert service.candidate.begun.wait(LONG_S)
+    service.refresher.stop(0)  # killed while the answer to the cancellation is on its way
+    service.refresher.cancel(job.job_id)
+    service.candidate.let.set()
+    service.refresher.stop(LONG_S)
+    assert service.refresher.jobs.get(job.job_id).status == "running"
+    again = Service(settings, service.gallery)
+    again.refresher.start()
+    assert again.ended(job).status == "cancelled"
+    assert again.gallery.other() is None
+    assert again.gallery.model_id == MODEL_ID
+    again.refresher.stop(LONG_S)
+
+
+def test_a_cancellation_after_the_switch_comes_too_late(
+    service: Service, settings: ServiceSettings
+) -> None:
+    job = service.activate()
+    service.ended(job)
+    service.refresher.stop(LONG_S)
+    service.refresher.jobs.save(job.job_id, status="running", cancelled=True)
+    again = Service(settings, service.gallery)
+    again.refresher.start()
+    assert again.ended(job).status == "done"
+    assert again.gallery.model_id == "candidate"
+    assert again.gallery.other() is not None
+    again.refresher.stop(LONG_S)
+
+
 def test_a_stop_and_a_cancellation_end_the_building_of_an_index(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -499,8 +533,8 @@ def test_a_calibration_is_recomputed_before_the_switch(
 def test_jobs_are_remembered_and_damaged_ones_left_alone(tmp_path: Path) -> None:
     store = JobStore(tmp_path / "jobs")
     job = Job("j1", "refresh", "b", "a", "ann", "2026-01-01T00:00:00.000Z", ("evaluation",))
-    store.save(job)
-    store.save(replace(job, job_id="j2", started_at="2026-01-02T00:00:00.000Z", status="done"))
+    store.add(job)
+    store.add(replace(job, job_id="j2", started_at="2026-01-02T00:00:00.000Z", status="done"))
     (tmp_path / "jobs" / "j3.json").write_bytes(b"{")
     again = JobStore(tmp_path / "jobs")
     assert [found.job_id for found in again.newest()] == ["j2", "j1"]
