@@ -35,8 +35,8 @@ class Job:
 
     `total` and `done` count entries; `crops_per_s` and `seconds_left` are None while nothing is
     known. `waiting_for` says what keeps it from going on, `problem` is a problem document of how it
-    failed. `first_rows`: entries of rows below were there when it began. `cancelled` says that it was asked to
-    end, `status` that it has.
+    failed. `first_rows`: entries of rows below were there when it began. `cancelled` says that it
+    was asked to end, `status` that it has.
     """
 
     job_id: str
