@@ -61,10 +61,11 @@ export class Api {
     return parsed(await this.#call("DELETE", path, {}));
   }
 
-  // Send a form; `idempotencyKey` makes it safe to send again.
-  async form(method, path, form, { signal, idempotencyKey = null } = {}) {
+  // Send a form. It is sent again when the service says so, if it may be: with an `idempotencyKey`, or
+  // where nothing is changed (`repeatable`).
+  async form(method, path, form, { signal, idempotencyKey = null, repeatable = idempotencyKey !== null } = {}) {
     const headers = idempotencyKey === null ? {} : { "Idempotency-Key": idempotencyKey };
-    return parsed(await this.#call(method, path, { headers, body: form, signal, repeatable: idempotencyKey !== null }));
+    return parsed(await this.#call(method, path, { headers, body: form, signal, repeatable }));
   }
 
   // Follow server-sent events until they end: `onEvent(name, data)`.
