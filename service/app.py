@@ -31,10 +31,11 @@ from service.refresh.jobs import JOBS, JobStore
 from service.refresh.refresher import Refresher
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import OpenModel, ServedModel, ServedModels
+from service.routes import audit as audit_routes
 from service.routes import gallery as gallery_routes
 from service.routes import jobs as job_routes
 from service.routes import models as model_routes
-from service.routes import publish, queries, search, status
+from service.routes import publish, queries, search, status, web, whoami
 from service.settings import ServiceSettings
 
 
@@ -110,7 +111,10 @@ def create_app(
         explained=KeptQueries(settings.explain_kept_s),
         generations=generations,
     )
-    every_room = (gallery_routes, search, queries, model_routes, publish, job_routes, status)
+    every_room = (
+        *(gallery_routes, search, queries, model_routes, publish, job_routes),
+        *(audit_routes, whoami, status, web),
+    )
     routers = [routes.router for routes in every_room]
     for router in routers:
         app.include_router(router)

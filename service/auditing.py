@@ -58,7 +58,10 @@ AUDITED: Final[dict[str, Kept]] = {
     "GET /readyz": "nothing",
     "GET /metrics": "nothing",
     "GET /docs": "nothing",
+    "GET /whoami": "nothing",
+    "GET /audit": "looks",
     "GET /": "nothing",
+    "GET /web/{path}": "nothing",
 }
 """Every call of the service: it changes something, shows something of a person, or neither and is
 not recorded. A call that stands nowhere counts as a change."""

@@ -218,6 +218,27 @@ class Reclaimed(TypedDict):
     bytes_freed: int
 
 
+class Who(TypedDict):
+    """Whose key it is, and the calls that it opens; `keys` is false where there are none."""
+
+    name: str
+    roles: list[str]
+    keys: bool
+    calls: list[str]
+
+
+class AuditEvents(TypedDict):
+    """Calls that the audit log has, newest first; `damaged` are lines that cannot be read.
+
+    `searched_to`: all that was recorded after it has been looked at; None: everything.
+    """
+
+    events: list[dict[str, Any]]
+    damaged: list[str]
+    searched_to: str | None
+    next_cursor: str | None
+
+
 class Health(TypedDict):
     """The process answers."""
 

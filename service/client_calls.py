@@ -16,6 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from service.client_answers import (
+    AuditEvents,
     BatchResult,
     Comparison,
     Embedding,
@@ -32,6 +33,7 @@ from service.client_answers import (
     Readiness,
     Receipt,
     Reclaimed,
+    Who,
 )
 from service.client_errors import not_understood
 
@@ -328,6 +330,42 @@ def cancel(job_id: str) -> Call[Job]:
 def job(job_id: str) -> Call[Job]:
     """Return how far a job is."""
     return Call("GET", f"/jobs/{_quoted(job_id)}", _json)
+
+
+def whoami() -> Call[Who]:
+    """Return whose key this is, and what it may do."""
+    return Call("GET", "/whoami", _json)
+
+
+def audit(
+    *,
+    caller: str | None = None,
+    call: str | None = None,
+    person_id: str | None = None,
+    entry_id: str | None = None,
+    request_id: str | None = None,
+    status: int | None = None,
+    code: str | None = None,
+    after: Time | None = None,
+    before: Time | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[AuditEvents]:
+    """Return a page of the audit log, newest first; `cursor` is its `next_cursor`."""
+    params = _form(
+        caller=caller,
+        call=call,
+        person_id=person_id,
+        entry_id=entry_id,
+        request_id=request_id,
+        status=status,
+        code=code,
+        after=after,
+        before=before,
+        limit=limit,
+        cursor=cursor,
+    )
+    return Call("GET", "/audit", _json, {"params": params})
 
 
 def health() -> Call[Health]:

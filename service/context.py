@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, ParamSpec, TypeVar
@@ -26,6 +26,7 @@ from service.refresh.refresher import Refresher
 from service.refresh.registry import ModelRegistry
 from service.refresh.served import ServedModels
 from service.settings import ServiceSettings
+from service.web_files import WebFile, read_web_files
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class ServiceContext:
     explained: KeptQueries = field(default_factory=lambda: KeptQueries(600))
     generations: RefreshableGallery | None = None
     watchers: Watchers = field(default_factory=Watchers)
+    web: Mapping[str, WebFile] = field(default_factory=read_web_files)
     writes: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(WRITING_THREADS)
     )

@@ -21,6 +21,7 @@ RequestError
 ├── RateNotPromisedError        a rate lower than the data of the calibration can support
 ├── NoEarlierModelError         nothing to roll back to
 ├── JobNotFoundError            no job of this id
+├── AuditOffError               the service keeps no audit log
 ├── RefreshConflictError        a refresh cannot begin or go on, as things stand
 │   ├── RefreshRunningError     another one is under way
 │   ├── GenerationKeptError     an earlier generation is kept, and has to be reclaimed first
@@ -213,6 +214,10 @@ class EncoderFailedError(RetryLaterError):
 
 class ShuttingDownError(RetryLaterError):
     """The service is stopping and takes nothing new."""
+
+
+class AuditOffError(RequestError):
+    """The service keeps no audit log."""
 
 
 class AuditUnavailableError(RetryLaterError):

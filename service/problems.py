@@ -57,6 +57,7 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     service.ModelNotFoundError: Kind(404, "model_not_found", "No such model"),
     service.QueryNotFoundError: Kind(404, "query_not_found", "No such query"),
     service.JobNotFoundError: Kind(404, "job_not_found", "No such job"),
+    service.AuditOffError: Kind(404, "audit_off", "No audit log is kept"),
     gallery.EntryConflictError: Kind(409, "entry_conflict", "The entry id is taken"),
     service.IdempotencyKeyReusedError: Kind(
         409, "idempotency_key_reused", "The idempotency key was used for something else"

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from mpanet.errors import CommandError
 
 if TYPE_CHECKING:
     from service.audit.reader import Record
+    from service.audit.search import AuditFilter
     from service.audit.verification import Verification
 
 Values = dict[str, Any]
@@ -112,7 +113,7 @@ def _read(directory: Path, args: argparse.Namespace) -> int:
             if isinstance(record, LineError):
                 damaged = True
                 print(f"mpanet audit: damaged: {record}", file=sys.stderr)
-            elif wanted(record.values):
+            elif wanted.matches(record.values):
                 yield record
 
     records: Iterable[Record] = sound()
@@ -136,24 +137,16 @@ def _print(records: Iterable["Record"], *, as_json: bool) -> None:
 _FILTERS = ("caller", "call", "person", "entry", "request_id")
 
 
-def _wanted(args: argparse.Namespace) -> Callable[[Values], bool]:
-    """Return whether a line is asked for; the log's own lines are if nothing is filtered."""
+def _wanted(args: argparse.Namespace) -> "AuditFilter":
+    from service.audit.search import AuditFilter
 
-    def wanted(values: Values) -> bool:
-        return (
-            (args.caller is None or values.get("caller") == args.caller)
-            and (args.call is None or args.call in values.get("call", ""))
-            and (args.person is None or args.person in _ids(values, "person"))
-            and (args.entry is None or args.entry in _ids(values, "entry"))
-            and (args.request_id is None or values.get("request_id") == args.request_id)
-        )
-
-    return wanted
-
-
-def _ids(values: Values, what: str) -> set[str]:
-    shown = {entry.get(f"{what}_id") for entry in values.get("shown", ())}
-    return shown.union(values.get(f"{what}_ids", ()))
+    return AuditFilter(
+        caller=args.caller,
+        call=args.call,
+        person_id=args.person,
+        entry_id=args.entry,
+        request_id=args.request_id,
+    )
 
 
 def _row(values: Values) -> str:

@@ -13,7 +13,7 @@ from service.access.caller import ANYONE, STRANGER, Caller
 from service.access.cross_origin import refuse_cross_origin, refuse_other_hosts
 from service.access.keys import KEY_TEXT
 from service.access.rate_limit import RateLimiter
-from service.access.roles import OPEN_PATHS
+from service.access.roles import needs_no_key
 from service.errors import KeyRequiredError
 
 _READ = frozenset({b"authorization", b"x-api-key", b"host", b"origin", b"sec-fetch-site"})
@@ -49,7 +49,7 @@ class Gate:
 
     def _caller(self, scope: Scope) -> Caller:
         demanded = self._keys.demands_keys()
-        if scope["path"] in OPEN_PATHS:
+        if needs_no_key(scope["path"]):
             return STRANGER if demanded else ANYONE
         headers = {name: value for name, value in scope["headers"] if name in _READ}
         refuse_cross_origin(scope["method"], headers)

@@ -45,10 +45,29 @@ ROLES_OF_CALL: Final[Mapping[tuple[str, str], frozenset[Role]]] = {
     ("GET", "/metrics"): EVERY,
     ("GET", "/docs"): EVERY,
     ("GET", "/openapi.json"): EVERY,  # FastAPI's own route, out of reach of `check_role`
-    ("GET", "/"): EVERY,
+    ("GET", "/whoami"): EVERY,
+    ("GET", "/audit"): ADMIN,
+    ("GET", "/"): NO_KEY,
+    ("GET", "/web/{path}"): NO_KEY,
     ("GET", "/healthz"): NO_KEY,
 }
-OPEN_PATHS: Final = frozenset(path for (_, path), roles in ROLES_OF_CALL.items() if not roles)
+_OPEN: Final = [path.partition("{") for (_, path), roles in ROLES_OF_CALL.items() if not roles]
+_OPEN_PATHS: Final = frozenset(path for path, parameter, _ in _OPEN if not parameter)
+_OPEN_FOLDERS: Final = tuple(path for path, parameter, _ in _OPEN if parameter)
+
+
+def needs_no_key(path: str) -> bool:
+    """Return whether the calls of a path are open to everybody."""
+    return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS)
+
+
+def calls_of(caller: Caller) -> list[str]:
+    """Return what a caller may do: methods and the templates of paths."""
+    return [
+        f"{method} {path}"
+        for (method, path), allowed in ROLES_OF_CALL.items()
+        if not allowed or not allowed.isdisjoint(caller.roles)
+    ]
 
 
 async def check_role(request: Request) -> None:

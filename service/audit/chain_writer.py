@@ -45,7 +45,7 @@ class ChainWriter:
         new_file: Callable[[Path], LogFile] = LogFile,
     ) -> None:
         """Take up the chain where it ends. Raises: OSError, AuditUnavailableError."""
-        self._directory = directory
+        self.directory = directory
         self._keep_days = keep_days
         self._max_file_bytes = max_file_bytes
         self._clock = clock
@@ -77,7 +77,7 @@ class ChainWriter:
         try:
             self._append(bodies, self._clock())
         except OSError as error:
-            raise unavailable(self._directory, error) from error
+            raise unavailable(self.directory, error) from error
 
     def expire(self) -> None:
         """Once a day, delete the files that are older than the log is kept, oldest first.
@@ -89,13 +89,13 @@ class ChainWriter:
             return
         self._expired_on = today
         try:
-            for name in log_names(self._directory):
+            for name in log_names(self.directory):
                 if (today - name.day).days <= self._keep_days:
                     break
-                path = self._directory / str(name)
+                path = self.directory / str(name)
                 self.write([body_of(_expiry_of(path))])  # into a file of today
                 path.unlink()
-                sync_directory(self._directory)
+                sync_directory(self.directory)
                 log.info("audit log: %s is older than %d days", name, self._keep_days)
         except (OSError, AuditUnavailableError) as error:
             log.error("audit log: an old file cannot be deleted: %s", error)
@@ -155,7 +155,7 @@ class ChainWriter:
         while True:
             name = LogName(self._last.sequence + 1, attempt, today)
             try:
-                return self._new_file(self._directory / str(name))
+                return self._new_file(self.directory / str(name))
             except FileExistsError:  # it holds the torn bytes of a process that was killed
                 attempt += 1
 

@@ -89,6 +89,11 @@ class AuditLog:
         return cls(writer, lock)
 
     @property
+    def directory(self) -> Path:
+        """Where the files are."""
+        return self._writer.directory
+
+    @property
     def ready(self) -> bool:
         """Whether the last attempt went well; false before the first one."""
         return self._writer.ready

@@ -155,6 +155,7 @@ Time = Annotated[datetime, BeforeValidator(_time)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 TopK = Annotated[int, Field(ge=1, le=MAX_TOP_K), BeforeValidator(_whole(1, MAX_TOP_K))]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_whole(1, MAX_LIMIT))]
+Status = Annotated[int, Field(ge=100, le=599), BeforeValidator(_whole(100, 599))]
 Similarity = Annotated[float, Field(ge=-1, le=1), BeforeValidator(_real(-1, 1))]
 Rate = Annotated[float, Field(ge=0, le=1), BeforeValidator(_real(0, 1))]
 Attributes = Annotated[dict[str, Any], BeforeValidator(_attributes)]
@@ -222,6 +223,24 @@ class ListFields(FilterFields):
     )
     limit: Limit = Field(default=100, description="The most entries in one answer.")
     cursor: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="`next_cursor` of the answer before."
+    )
+
+
+class AuditFields(Fields):
+    """Which calls of the audit log to list; all that is given holds."""
+
+    caller: Name | None = Field(default=None, description="The name of the key that was used.")
+    call: Name | None = Field(default=None, description="In the method and path: `DELETE`.")
+    person_id: Name | None = Field(default=None, description="Named, shown or changed.")
+    entry_id: Name | None = Field(default=None, description="Named, shown or changed.")
+    request_id: Name | None = Field(default=None, description="As in `X-Request-Id`.")
+    status: Status | None = Field(default=None, description="The status of the answer.")
+    code: Name | None = Field(default=None, description="The code of the problem.")
+    after: Time | None = Field(default=None, description="Recorded at this time or later.")
+    before: Time | None = Field(default=None, description="Recorded before this time.")
+    limit: Limit = Field(default=100, description="The most events in one answer.")
+    cursor: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="`next_cursor` of the answer before."
     )
 

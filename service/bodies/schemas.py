@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from gallery_index.records import ErasureReceipt, GalleryEntry, Match, Page
 from model.calibration import PairKind
+from service.access.caller import Role
 from service.bodies.fields import ModalityName
 
 
@@ -205,6 +206,28 @@ class HealthBody(BaseModel):
     """The process answers."""
 
     status: str
+
+
+class WhoBody(BaseModel):
+    """Whose key it is. `calls` are the method and the template of the path of all it opens."""
+
+    name: str = Field(description="As the audit log names them.")
+    roles: list[Role]
+    keys: bool = Field(description="False where the service has no keys: everybody may do all.")
+    calls: list[str]
+
+
+class AuditBody(BaseModel):
+    """Calls that the audit log has, newest first."""
+
+    events: list[dict[str, Any]] = Field(
+        description="As in the log's files, without the hash of the line before."
+    )
+    damaged: list[str] = Field(description="Lines that cannot be read, and where they are.")
+    searched_to: datetime | None = Field(
+        description="All that was recorded after this time has been looked at; null: everything."
+    )
+    next_cursor: str | None
 
 
 class ReadyModel(BaseModel):

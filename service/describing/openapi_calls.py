@@ -155,5 +155,13 @@ CALLS: Final[Mapping[tuple[str, str], CallDoc]] = {
     ),
     ("GET", "/metrics"): CallDoc("get_metrics", "Metrics for Prometheus", _KEYED | _STORED),
     ("GET", "/docs"): CallDoc("get_docs", "This documentation as a page", _KEYED),
-    ("GET", "/"): CallDoc("get_index", "Lead to the documentation", _KEYED, ("Location",)),
+    ("GET", "/whoami"): CallDoc("get_caller", "Whose key this is, and what it may do", _KEYED),
+    ("GET", "/audit"): CallDoc(
+        "list_audit_events",
+        "Read the audit log",
+        _KEYED
+        | _AUDITED
+        | {"role_required", "audit_off", "invalid_fields", "invalid_cursor", "shutting_down"},
+    ),
+    ("GET", "/"): CallDoc("get_page", "The operator's page", _EVERY, ("ETag",)),
 }

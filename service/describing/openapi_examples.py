@@ -211,6 +211,33 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "activate_model_200": MODEL,
     "calibrate_model": {**JOB, "kind": "calibrate", "phase": "calibrating"},
     "rollback_model": MODEL,
+    "get_caller": {
+        "name": "night-desk",
+        "roles": ["query"],
+        "keys": True,
+        "calls": ["POST /query", "GET /gallery", "GET /healthz"],
+    },
+    "list_audit_events": {
+        "events": [
+            {
+                "sequence": 422,
+                "time": "2026-11-25T02:14:07.311Z",
+                "kind": "call",
+                "phase": "done",
+                "call": "POST /query",
+                "status": 200,
+                "caller": "night-desk",
+                "key_id": "3fa9c1d0e4b7",
+                "client": "192.0.2.7",
+                "request_id": REQUEST_ID,
+                "fields": {"modality": "infrared", "top_k": 10},
+                "shown": [{"entry_id": ENTRY_ID, "person_id": "0007", "similarity": 0.559102}],
+            }
+        ],
+        "damaged": [],
+        "searched_to": None,
+        "next_cursor": None,
+    },
     "reclaim_model": {"model_id": MODEL_ID, "bytes_freed": 578813952},
     "list_jobs": {"jobs": [JOB]},
     "get_job": JOB,
@@ -255,6 +282,7 @@ _DETAILS: Final[Mapping[str, str]] = {
     ),
     "model_not_found": f"no model 'other'; the service has '{MODEL_ID}'",
     "job_not_found": "no job '17'",
+    "audit_off": "the service keeps no audit log: it was started without one",
     "entry_conflict": f"entry '{ENTRY_ID}' is there with another crop",
     "idempotency_key_reused": (
         "Idempotency-Key 'night-7', position 0: expected the crop and modality that came first"

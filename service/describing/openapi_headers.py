@@ -18,8 +18,13 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "required": True,
         "schema": {"type": "string"},
     },
+    "ETag": {
+        "description": "Of the bytes of the answer; 304 with it in `If-None-Match`.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
     "Location": {
-        "description": "Where to go on: the entry that was enrolled, or the documentation.",
+        "description": "Where to go on: the entry that was enrolled, the model or the job.",
         "required": True,
         "schema": {"type": "string", "pattern": "^/"},
     },

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
 from service.bodies.schemas import (
     HealthBody,
@@ -84,9 +84,3 @@ async def docs(request: Request) -> HTMLResponse:
     """Show this documentation as a page."""
     page = docs_page(request.app.openapi())
     return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
-
-
-@router.get("/", response_class=RedirectResponse, status_code=307)
-async def index() -> str:
-    """Lead to the documentation."""
-    return "/docs"

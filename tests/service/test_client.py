@@ -23,7 +23,7 @@ METHODS = {
     *("enroll", "enroll_batch", "query", "embed", "compare", "get", "crop", "page", "list"),
     *("update", "delete", "erase_person", "models", "model", "activate", "rollback", "job"),
     *("patterns", "publish_model", "reclaim", "calibrate", "jobs", "cancel"),
-    *("health", "ready", "metrics", "openapi"),
+    *("whoami", "audit", "health", "ready", "metrics", "openapi"),
 }
 
 
@@ -171,6 +171,8 @@ def test_the_client_has_every_call_of_the_document(
         client.jobs()
         client.job("{job_id}")
         client.cancel("{job_id}")
+        client.whoami()
+        client.audit()
         client.health()
         client.ready()
         client.metrics()

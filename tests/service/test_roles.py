@@ -50,7 +50,10 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("GET", "/metrics"): {Q, E, A},
     ("GET", "/docs"): {Q, E, A},
     ("GET", "/openapi.json"): {Q, E, A},
-    ("GET", "/"): {Q, E, A},
+    ("GET", "/whoami"): {Q, E, A},
+    ("GET", "/audit"): {A},
+    ("GET", "/"): {Q, E, A, "nobody"},
+    ("GET", "/web/{path}"): {Q, E, A, "nobody"},
     ("GET", "/healthz"): {Q, E, A, "nobody"},
 }
 ROLES: tuple[Role, ...] = ("query", "enroll", "admin")
