@@ -16,7 +16,6 @@ from tests.service.claims import problem_of
 from tests.service.conftest import open_gallery
 from tests.service.fakes import TinyEncoder
 
-
 ROLES: list[tuple[Role, ...]] = [("query",), ("enroll",), ("admin",), ("query", "enroll")]
 
 
