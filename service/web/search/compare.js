@@ -12,7 +12,7 @@ export function openComparison({ app, found, match, address }) {
       figure("Query", found.files.map((file) => h("img", { src: address(file), alt: file.name || "pasted crop" })), `taken in ${lightOf(found.fields.modality)}`),
       figure("Match", [app.crops.element(match.crop_url, `Crop of ${match.entry_id}`)], `taken in ${lightOf(match.modality)}`),
       facts(app, match)),
-    shares(match), pictures);
+    pictures, shares(match));
   const dialog = openDialog({ title: `Match ${match.rank} of ${found.answer.matches.length}`, body, wide: true });
   if (match.beyond) dialog.element.querySelector("h2").textContent = "Beyond the rate: unknown";
   showPatterns(app, found, match, pictures);

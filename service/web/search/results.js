@@ -39,8 +39,8 @@ function summary({ answer, rate, beyond }) {
 }
 
 export function thresholdsText(thresholds) {
-  const each = Object.entries(thresholds ?? {});
-  return each.map(([pair, least]) => `similarity of at least ${similarity(least)} (${pair})`).join(", ") || "no threshold";
+  const each = Object.entries(thresholds ?? {}).map(([pair, least]) => `${similarity(least)} (${pair})`);
+  return each.length === 0 ? "no threshold" : `similarity of at least ${each.join(" or ")}`;
 }
 
 function strangers(expected) {
@@ -72,7 +72,7 @@ function grid(label, matches, crops, onOpen) {
 
 function card(match, crops, onOpen) {
   const who = match.person_id === null ? "no person" : match.person_id;
-  return h("li", { class: match.beyond ? "result beyond" : "result" },
+  return h("li", { class: match.beyond ? "tile beyond" : "tile" },
     h("button", {
       type: "button", "aria-haspopup": "dialog",
       "aria-label": `${match.beyond ? "Beyond the rate: " : `Match ${match.rank}: `}person ${who}, similarity ${similarity(match.similarity)}`,
