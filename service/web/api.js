@@ -63,9 +63,9 @@ export class Api {
 
   // Send a form. It is sent again when the service says so, if it may be: with an `idempotencyKey`, or
   // where nothing is changed (`repeatable`).
-  async form(method, path, form, { signal, idempotencyKey = null, repeatable = idempotencyKey !== null } = {}) {
+  async form(method, path, form, { signal, timeoutMs, idempotencyKey = null, repeatable = idempotencyKey !== null } = {}) {
     const headers = idempotencyKey === null ? {} : { "Idempotency-Key": idempotencyKey };
-    return parsed(await this.#call(method, path, { headers, body: form, signal, repeatable }));
+    return parsed(await this.#call(method, path, { headers, body: form, signal, repeatable, timeoutMs }));
   }
 
   // Follow server-sent events until they end: `onEvent(name, data)`.
@@ -97,8 +97,8 @@ export class Api {
     }
   }
 
-  async #once(method, url, { headers = {}, body, signal, endless = false }) {
-    const limit = method === "GET" ? READ_TIMEOUT_MS : WRITE_TIMEOUT_MS;
+  async #once(method, url, { headers = {}, body, signal, timeoutMs, endless = false }) {
+    const limit = timeoutMs ?? (method === "GET" ? READ_TIMEOUT_MS : WRITE_TIMEOUT_MS);
     const stop = new AbortController();
     const abort = () => stop.abort(signal.reason);
     signal?.addEventListener("abort", abort);
