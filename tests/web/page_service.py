@@ -40,7 +40,9 @@ class Sighting:
 def sightings(persons: int) -> list[Sighting]:
     """Render each person once by every camera."""
     return [
-        Sighting(sample.person_id, f"cam{sample.camera_number}", sample.modality, _png(sample.image))
+        Sighting(
+            sample.person_id, f"cam{sample.camera_number}", sample.modality, _png(sample.image)
+        )
         for sample in render_people(persons, SEED, CAMERAS, 1)
     ]
 

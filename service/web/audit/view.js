@@ -104,11 +104,10 @@ class AuditView {
   }
 }
 
-// What a call was about, with ways to it.
+// What a call was about, with ways to its persons.
 function about(event) {
-  const links = [
-    ...(event.person_ids ?? []).slice(0, 3).map((id) => ["person", id, { person_id: id }]),
-  ].map(([what, id, query]) => h("a", { href: `#/gallery?${new URLSearchParams(query)}` }, `${what} ${id}`));
+  const links = (event.person_ids ?? []).slice(0, 3)
+    .map((id) => h("a", { href: `#/gallery?${new URLSearchParams({ person_id: id })}` }, `person ${id}`));
   const entries = event.entry_ids ?? [];
   return [
     links.map((link) => [link, " "]),
