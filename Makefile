@@ -2,6 +2,7 @@
 #   make demo    serve the bundled model over rendered people (no torch)
 #   make check   format, lint, types, import contracts
 #   make test    the whole test suite
+#   make browser-test   the operator's page in Debian's Chromium (apt-get install chromium; npm)
 PYTHON ?= python3
 PORT ?= 8000
 DATA ?= data/demo
@@ -9,13 +10,18 @@ SERVE := .venv/serve
 DEV := .venv/dev
 INSTALL := -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test check format setup clean
+.PHONY: demo test browser-test check format setup clean
 
 demo: $(SERVE)/.ready
 	$(SERVE)/bin/mpanet demo --port $(PORT) --data $(DATA)
 
 test: $(DEV)/.ready $(SERVE)/.ready
 	$(DEV)/bin/python -m pytest
+
+browser-test: $(DEV)/.ready
+	$(DEV)/bin/python $(INSTALL) playwright
+	npm install --silent --no-save --prefix $(DEV)/npm axe-core
+	MPANET_TEST_AXE=$(CURDIR)/$(DEV)/npm/node_modules/axe-core/axe.min.js $(DEV)/bin/python -m pytest tests/web
 
 check: $(DEV)/.ready
 	$(DEV)/bin/ruff format --check .

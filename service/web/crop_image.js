@@ -17,9 +17,10 @@ export class Crops {
     this.#api = api;
   }
 
-  // An element that shows a crop as soon as it is near the window. `path`: a `crop_url`.
+  // An element that shows a crop as soon as it is near the window. `path`: a `crop_url`; `alt`: empty
+  // where the words beside it say enough.
   element(path, alt) {
-    const element = h("span", { class: "crop", role: "img", "aria-label": alt });
+    const element = h("span", alt === "" ? { class: "crop", "aria-hidden": "true" } : { class: "crop", role: "img", "aria-label": alt });
     if (!path) return replace(element, h("span", { class: "why" }, "no crop kept"));
     this.#wanted.set(element, path);
     this.#observer.observe(element);

@@ -83,13 +83,14 @@ class Visit:
             if message.type in FAULTS and not message.text.startswith(REFUSED):
                 self.faults.append(f"console: {message.text}")
 
+        def asked_back(dialog: Any) -> None:
+            self.faults.append(f"dialog: {dialog.message}")
+            dialog.dismiss()
+
         page.on("request", asked)
         page.on("console", said)
         page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
-        page.on(
-            "dialog",
-            lambda dialog: (self.faults.append(f"dialog: {dialog.message}"), dialog.dismiss()),
-        )
+        page.on("dialog", asked_back)
 
 
 @pytest.fixture

@@ -47,8 +47,7 @@ def test_a_match_is_seen_beside_the_query_with_its_patterns(
     assert sum(parts) == pytest.approx(float(shown), abs=0.005)
     page.keyboard.press("Escape")
     assert dialog.count() == 0
-    focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
-    assert focused.startswith("Match 1:")
+    assert page.evaluate("document.activeElement.innerText").split()[:2] == ["Match", "1"]
 
 
 def test_a_rate_shows_where_unknown_begins(visit: Visit, served: PageService) -> None:
@@ -365,14 +364,19 @@ def test_a_thousand_results_scroll_without_a_long_task(
     )
     search(page, night(4).crop, most=1000)
     until(page, "document.querySelectorAll('.results > li').length === 1000")
-    height = page.evaluate("document.documentElement.scrollHeight")
-    for _ in range(0, height, 700):
-        page.mouse.wheel(0, 700)
+    page.mouse.move(800, 500)
+    bottom = "scrollY + innerHeight >= document.documentElement.scrollHeight - 5"
+    for _ in range(600):
+        page.mouse.wheel(0, 500)
         page.wait_for_timeout(16)
-    until(page, "scrollY + innerHeight >= document.documentElement.scrollHeight - 50")
+        if page.evaluate(bottom):
+            break
+    until(page, bottom)
     last = page.get_by_role("list", name="Matches").get_by_role("listitem").last
     last.locator("img").wait_for()
-    assert max(page.evaluate("window.tasks"), default=0) <= 100
+    tasks = page.evaluate("window.tasks")
+    print(f"{len(tasks)} tasks over 50 ms, the longest {max(tasks, default=0):.0f} ms")
+    assert max(tasks, default=0) <= 100
 
 
 def test_a_whole_search_by_keyboard(visit: Visit, served: PageService) -> None:

@@ -72,7 +72,8 @@ export class Entries {
   #card(entry) {
     const who = entry.person_id ?? "no person";
     return h("li", { class: "tile", dataset: { entry: entry.entry_id } },
-      h("button", { type: "button", "aria-haspopup": "dialog", "aria-label": `Entry ${entry.entry_id}, person ${who}`, on: { click: () => this.#onOpen(entry) } },
+      h("button", { type: "button", "aria-haspopup": "dialog", on: { click: () => this.#onOpen(entry) } },
+        h("span", { class: "visually-hidden" }, `Entry ${entry.entry_id}, person `),
         this.#app.session.may("GET /gallery/{entry_id}/crop") && this.#app.crops.element(entry.crop_url, ""),
         h("span", { class: "person" }, who),
         h("span", { class: "quiet" }, entry.camera_id ?? "no camera"),

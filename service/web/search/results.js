@@ -74,10 +74,9 @@ function card(match, crops, onOpen) {
   const who = match.person_id === null ? "no person" : match.person_id;
   return h("li", { class: match.beyond ? "tile beyond" : "tile" },
     h("button", {
-      type: "button", "aria-haspopup": "dialog",
-      "aria-label": `${match.beyond ? "Beyond the rate: " : `Match ${match.rank}: `}person ${who}, similarity ${similarity(match.similarity)}`,
-      on: { click: () => onOpen(match) },
+      type: "button", "aria-haspopup": "dialog", on: { click: () => onOpen(match) },
     },
+    h("span", { class: "visually-hidden" }, match.beyond ? "Beyond the rate: " : "Match "),
     crops.element(match.crop_url, ""),
     h("span", { class: "score" },
       h("span", { class: "rank" }, match.beyond ? "–" : match.rank),
