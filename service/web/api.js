@@ -194,7 +194,8 @@ function tell(block, onEvent) {
   if (data.length > 0) onEvent(name, JSON.parse(data.join("\n")));
 }
 
-function pause(ms, signal) {
+// Resolve after so many milliseconds; rejects when the signal aborts.
+export function pause(ms, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
     signal?.addEventListener("abort", () => {

@@ -63,6 +63,26 @@ export function field(label, input, hint = null) {
     hint && h("p", { class: "hint", id: hintId }, hint));
 }
 
+// A line of text; browsers and spelling have nothing to add to ids.
+export function textInput(placeholder = null) {
+  return h("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder });
+}
+
+// A moment in the browser's time zone.
+export function timeInput(value = "") {
+  return h("input", { type: "datetime-local", step: "1", value });
+}
+
+// Names and what they are: [name, node or text] pairs.
+export function factList(rows) {
+  return h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}
+
+// Something wide that scrolls by itself, by keyboard too.
+export function scrollable(label, ...children) {
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, children);
+}
+
 // A group of choices of which one is taken. `choices`: [value, label] pairs.
 export function choice(legend, name, choices, chosen, onChange = () => {}) {
   const radios = choices.map(([value, label]) => {

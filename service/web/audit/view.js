@@ -1,6 +1,6 @@
 // Audit: who did what, newest first, for those who have to answer for it.
 
-import { button, errorNotice, field, h, notice, replace } from "/web/dom.js";
+import { button, errorNotice, field, h, notice, replace, scrollable, textInput, timeInput } from "/web/dom.js";
 import { openDialog } from "/web/dialog.js";
 import { downloadCsv, downloadJson, stamp } from "/web/download.js";
 import { count, fromLocal, time } from "/web/format.js";
@@ -32,7 +32,7 @@ class AuditView {
         button("Export CSV", () => downloadCsv(`audit-${stamp()}.csv`, COLUMNS, this.#events.map((event) => COLUMNS.map((name) => flat(event[name]))))),
         button("Export JSON", () => downloadJson(`audit-${stamp()}.json`, { filters: this.#asked, events: this.#events }))),
       this.#state,
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Audit log" },
+      scrollable("Audit log",
         h("table", { class: "table audit" },
           h("thead", {}, h("tr", {}, ["Time", "Who", "Call", "Status", "About", ""].map((name) => h("th", { scope: "col" }, name || h("span", { class: "visually-hidden" }, "All of it"))))),
           this.#rows)),
@@ -44,11 +44,9 @@ class AuditView {
   }
 
   #form() {
-    const text = () => h("input", { type: "text", autocomplete: "off", spellcheck: "false" });
-    const moment = () => h("input", { type: "datetime-local", step: "1" });
     this.#inputs = {
-      caller: text(), call: text(), person_id: text(), entry_id: text(), request_id: text(),
-      status: h("input", { type: "number", min: "100", max: "599" }), after: moment(), before: moment(),
+      caller: textInput(), call: textInput(), person_id: textInput(), entry_id: textInput(), request_id: textInput(),
+      status: h("input", { type: "number", min: "100", max: "599" }), after: timeInput(), before: timeInput(),
     };
     const names = {
       caller: "Who", call: "Call has", person_id: "Person", entry_id: "Entry", request_id: "Request id",

@@ -1,6 +1,6 @@
 // Enrolling many files: what they are, how far it is, and which were refused and why.
 
-import { button, choice, field, freshId, h, notice, replace } from "/web/dom.js";
+import { button, choice, field, freshId, h, notice, replace, scrollable, textInput, timeInput } from "/web/dom.js";
 import { downloadCsv, stamp } from "/web/download.js";
 import { count, duration, fromLocal } from "/web/format.js";
 import { Enrolment, refusalOf } from "/web/gallery/enrolment.js";
@@ -16,9 +16,9 @@ export class Enrol {
   #early = [];
   #running = null;
   #modality = choice("The crops were taken in", "enrol-modality", MODALITIES, null, () => this.#refresh());
-  #person = input("0007");
-  #camera = input("cam1");
-  #taken = h("input", { type: "datetime-local", step: "1" });
+  #person = textInput("0007");
+  #camera = textInput("cam1");
+  #taken = timeInput();
   #fromName = h("input", { type: "checkbox", id: freshId("from-name"), on: { change: () => this.#refresh() } });
   #chosen = h("p", { class: "hint", role: "status" });
   #send = h("button", { type: "submit", class: "button primary", disabled: true }, "Enrol");
@@ -125,7 +125,7 @@ export class Enrol {
   #refusals(refused) {
     const rows = refused.slice(0, SHOWN).map(({ name, why }) => h("tr", {}, h("td", {}, name), h("td", {}, why)));
     return h("div", { class: "stack" },
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Refused files" },
+      scrollable("Refused files",
         h("table", { class: "table" },
           h("caption", {}, refused.length > SHOWN ? `The first ${SHOWN} of ${count(refused.length)} refused files` : "Refused files"),
           h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "File"), h("th", { scope: "col" }, "Why"))), h("tbody", {}, rows))),
@@ -137,8 +137,3 @@ export class Enrol {
 function personOf(name) {
   return name.split(/[_.]/)[0].trim();
 }
-
-function input(placeholder) {
-  return h("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder });
-}
-

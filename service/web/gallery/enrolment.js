@@ -1,5 +1,6 @@
 // Sending many files: in batches that may be sent again, and nothing is forgotten when a batch fails.
 
+import { pause } from "/web/api.js";
 import { errorText } from "/web/dom.js";
 import { bytes } from "/web/format.js";
 
@@ -81,7 +82,7 @@ export class Enrolment {
         }
         const mayPass = error.status === 0 || error.status === 429 || error.status === 503;
         if (!mayPass || tries === MAX_TRIES || this.#stop.signal.aborted) throw error;
-        await wait(1000 * 2 ** (tries - 1), this.#stop.signal);
+        await pause(1000 * 2 ** (tries - 1), this.#stop.signal);
       }
     }
   }
@@ -131,14 +132,4 @@ function batchesOf(items) {
 function freshKey() {
   const random = crypto.getRandomValues(new Uint8Array(16));
   return `page-${[...random].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-}
-
-function wait(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    }, { once: true });
-  });
 }

@@ -1,7 +1,7 @@
 // One entry: all that is known of it, corrections, and its end.
 
 import { confirmed, openDialog } from "/web/dialog.js";
-import { button, errorText, field, h, notice, replace } from "/web/dom.js";
+import { button, errorText, factList, field, h, notice, replace, timeInput } from "/web/dom.js";
 import { fromLocal, time } from "/web/format.js";
 import { erasePerson } from "/web/gallery/erase.js";
 import { local } from "/web/gallery/filters.js";
@@ -57,7 +57,7 @@ function facts(entry) {
     ["Model", h("code", {}, entry.model_id)], ["SHA-256", h("code", {}, entry.crop_sha256)],
     ...attributes.map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]),
   ];
-  return h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return factList(rows);
 }
 
 // A form that changes what may change; the crop and its modality never do.
@@ -65,7 +65,7 @@ function correction(app, entry, onChanged) {
   const inputs = {
     person_id: h("input", { type: "text", autocomplete: "off", value: entry.person_id ?? "" }),
     camera_id: h("input", { type: "text", autocomplete: "off", value: entry.camera_id ?? "" }),
-    captured_at: h("input", { type: "datetime-local", step: "1", value: entry.captured_at ? local(entry.captured_at) : "" }),
+    captured_at: timeInput(entry.captured_at ? local(entry.captured_at) : ""),
     attributes: h("textarea", { rows: "3", spellcheck: "false", value: JSON.stringify(entry.attributes ?? {}) }),
   };
   const before = Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input.value]));

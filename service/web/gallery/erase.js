@@ -1,7 +1,7 @@
 // Erasing a person: asked for by name, done at once, and proved by a receipt.
 
 import { confirmed, openDialog } from "/web/dialog.js";
-import { button, errorText, field, h } from "/web/dom.js";
+import { button, errorText, factList, field, h } from "/web/dom.js";
 import { downloadJson, stamp } from "/web/download.js";
 import { count, time } from "/web/format.js";
 
@@ -48,7 +48,7 @@ function showReceipt(receipt, session) {
   ];
   openDialog({
     title: "Receipt of an erasure",
-    body: h("dl", { class: "facts receipt" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+    body: factList(rows),
     actions: [
       button("Save as JSON", () => downloadJson(`erasure-${stamp()}.json`, { ...receipt, erased_by: session.name })),
       button("Print", () => window.print()),

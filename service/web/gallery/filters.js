@@ -1,6 +1,6 @@
 // Which entries the gallery shows; kept in the address, so that other views can lead here.
 
-import { button, choice, field, h } from "/web/dom.js";
+import { button, choice, field, h, textInput, timeInput } from "/web/dom.js";
 import { fromLocal } from "/web/format.js";
 
 const MODALITIES = [["", "Any"], ["visible", "Visible light"], ["infrared", "Infrared"]];
@@ -11,11 +11,11 @@ const TIMES = ["captured_after", "captured_before"];
 export class Filters {
   #modality = choice("Modality", "gallery-modality", MODALITIES, "");
   #inputs = {
-    person_id: text("0007, 0008"),
-    camera_id: text("cam1, cam2"),
-    captured_after: moment(),
-    captured_before: moment(),
-    attributes: text('{"site": "north"}'),
+    person_id: textInput("0007, 0008"),
+    camera_id: textInput("cam1, cam2"),
+    captured_after: timeInput(),
+    captured_before: timeInput(),
+    attributes: textInput('{"site": "north"}'),
   };
 
   #taken = {};
@@ -74,14 +74,6 @@ export class Filters {
     for (const input of Object.values(this.#inputs)) input.value = "";
     this.#modality.value = "";
   }
-}
-
-function text(placeholder) {
-  return h("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder });
-}
-
-function moment() {
-  return h("input", { type: "datetime-local", step: "1" });
 }
 
 // A time of the API as an input of type datetime-local has it.

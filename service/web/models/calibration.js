@@ -1,6 +1,6 @@
 // A calibration: for each pair of modalities how alike the same and other persons are, and what follows.
 
-import { h, svg } from "/web/dom.js";
+import { h, scrollable, svg } from "/web/dom.js";
 import { count, oneIn, similarity } from "/web/format.js";
 
 const WIDTH = 560;
@@ -52,7 +52,7 @@ function thresholds(pair, kind, confidence) {
     h("td", { class: "number" }, `${percent(interval[0])} to ${percent(interval[1])}`), h("td", { class: "number" }, percent(share))));
   const refused = kind.unsupported.map((each) => h("tr", {}, h("th", { scope: "row" }, oneIn(each.rate)),
     h("td", { colspan: "3" }, `not promised: needs ${count(each.pairs_needed)} pairs of different persons`)));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Thresholds of ${pair}` },
+  return scrollable(`Thresholds of ${pair}`,
     h("table", { class: "table" },
       h("thead", {}, h("tr", {}, ["False accepts", "Similarity", `Interval (${percent(confidence)})`, "Found"].map((name, at) => h("th", { scope: "col", class: at > 0 ? "number" : "" }, name)))),
       h("tbody", {}, rows, refused)));

@@ -1,6 +1,6 @@
 // The job that runs, as it goes; and those that have ended.
 
-import { button, errorText, h, notice, replace } from "/web/dom.js";
+import { button, errorText, h, notice, replace, scrollable } from "/web/dom.js";
 import { count, duration, time } from "/web/format.js";
 import { gateFigures, overridden } from "/web/models/activation.js";
 
@@ -124,6 +124,6 @@ export function jobTable(jobs) {
     h("td", {}, job.override.join(", "))));
   const names = ["Began", "What", "Model", "How it ended", "Entries", "Asked for by", "Overridden"];
   return h("section", { class: "card" }, h("h2", {}, "Jobs"),
-    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Jobs" }, h("table", { class: "table" },
+    scrollable("Jobs", h("table", { class: "table" },
       h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows))));
 }

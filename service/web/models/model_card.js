@@ -1,6 +1,6 @@
 // One model: its state, its figures, its calibration.
 
-import { h } from "/web/dom.js";
+import { factList, h, scrollable } from "/web/dom.js";
 import { time } from "/web/format.js";
 import { calibrationOf } from "/web/models/calibration.js";
 
@@ -27,7 +27,7 @@ function facts(model) {
     ["Made", time(model.created_at)], ["Source", source.join(", ") || "–"],
     ["Published", model.published_at ? `${time(model.published_at)} by ${model.published_by ?? "hand"}` : "–"],
   ];
-  return h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return factList(rows);
 }
 
 // What it reached in evaluations, in percent, by protocol.
@@ -35,7 +35,7 @@ function figures(metrics) {
   const protocols = Object.entries(metrics ?? {});
   if (protocols.length === 0) return h("p", { class: "quiet" }, "No figures came with this model.");
   const names = [...new Set(protocols.flatMap(([, values]) => Object.keys(values)))];
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Figures" },
+  return scrollable("Figures",
     h("table", { class: "table" },
       h("caption", {}, "Figures of its evaluations, in percent"),
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Protocol"), names.map((name) => h("th", { scope: "col", class: "number" }, name)))),

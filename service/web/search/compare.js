@@ -1,6 +1,6 @@
 // A query beside one of its matches: both crops, what each pattern adds, and where it looks.
 
-import { button, choice, errorNotice, h, notice, replace } from "/web/dom.js";
+import { button, choice, errorNotice, factList, h, notice, replace, scrollable } from "/web/dom.js";
 import { openDialog } from "/web/dialog.js";
 import { probability, similarity, time } from "/web/format.js";
 
@@ -36,7 +36,7 @@ function facts(app, match) {
     ["Taken", time(match.captured_at)],
     ["Entry", h("code", {}, match.entry_id)],
   ];
-  return h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return factList(rows);
 }
 
 // What each pattern and the whole crop add to the similarity; together they are its sum.
@@ -50,7 +50,7 @@ function shares(match) {
     h("td", { class: "number" }, similarity(part)),
     h("td", { class: "number" }, share(part, match.similarity)),
     h("td", { class: "bar-cell" }, h("span", { class: part < 0 ? "share negative" : "share", style: { width: `${(100 * Math.abs(part)) / largest}%` } }))));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Shares of the patterns" },
+  return scrollable("Shares of the patterns",
     h("table", { class: "table shares" },
       h("caption", {}, `What adds up to the similarity of ${similarity(match.similarity)}`),
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Part"), h("th", { scope: "col", class: "number" }, "Adds"),
@@ -83,7 +83,7 @@ function showPatterns(app, found, match, element) {
       const address = URL.createObjectURL(blob);
       const image = h("img", { src: address, class: "patterns", alt: "Both crops, plain and under the map of each pattern; the shares are in the table above" });
       image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
-      replace(picture, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Pattern maps" }, image));
+      replace(picture, scrollable("Pattern maps", image));
     } catch (error) {
       replace(picture, error.code === "query_not_found"
         ? notice("warn", "The pattern maps are gone", "They are kept for a few minutes only: search again to see them.")

@@ -1,6 +1,6 @@
 // What is searched: the crops, their modality, filters, and how sure an answer must be.
 
-import { button, choice, field, h, replace } from "/web/dom.js";
+import { button, choice, field, h, replace, textInput, timeInput } from "/web/dom.js";
 import { fromLocal, oneIn } from "/web/format.js";
 import { QueryCrops } from "/web/search/query_crops.js";
 
@@ -73,13 +73,11 @@ export class SearchForm {
   }
 
   #makeInputs() {
-    const text = (placeholder) => h("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder });
-    const moment = () => h("input", { type: "datetime-local", step: "1" });
-    this.cameras = text("cam1, cam2");
-    this.notCameras = text("cam3");
-    this.persons = text("0007");
-    this.after = moment();
-    this.before = moment();
+    this.cameras = textInput("cam1, cam2");
+    this.notCameras = textInput("cam3");
+    this.persons = textInput("0007");
+    this.after = timeInput();
+    this.before = timeInput();
     this.results = h("input", { type: "number", min: "1", max: String(MAX_RESULTS), step: "1", value: "20", required: true });
     this.rerank = h("input", { type: "checkbox", id: "rerank" });
   }

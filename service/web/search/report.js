@@ -1,6 +1,6 @@
 // A search as a report to print: who searched for what, when, by which model, and what came.
 
-import { h, replace } from "/web/dom.js";
+import { factList, h, replace } from "/web/dom.js";
 import { count, oneIn, probability, similarity, time } from "/web/format.js";
 import { thresholdsText } from "/web/search/results.js";
 
@@ -53,7 +53,7 @@ function facts(session, { answer, fields, rate, at }) {
     ["False accepts allowed", rate === "" ? "any: the nearest entries, however unlike" : `${oneIn(Number(rate))} (${rate})`],
     ["Thresholds", answer.thresholds === null ? "none" : thresholdsText(answer.thresholds)],
   ];
-  return h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return factList(rows);
 }
 
 function table(matches, pictures) {

@@ -1,6 +1,6 @@
 // Status: does every part work, how much is asked of it, and do the scores still mean what they say.
 
-import { errorNotice, h, notice, replace } from "/web/dom.js";
+import { errorNotice, factList, h, notice, replace, scrollable } from "/web/dom.js";
 import { bytes, count, duration, time } from "/web/format.js";
 import { Metrics, quantile, rate } from "/web/status/metrics_text.js";
 import { Sparkline } from "/web/status/sparkline.js";
@@ -9,7 +9,7 @@ export const title = "Status";
 export const needs = ["GET /readyz", "GET /metrics"];
 
 const EVERY_MS = 5_000;
-const DRIFTED = 0.2; // as the alert MpanetScoreDrift has it
+const DRIFTED = 0.1; // as the alert MpanetScoreDrift has it
 const QUERY = ({ route }) => route === "/query";
 
 export function create(app) {
@@ -71,7 +71,7 @@ class StatusView {
       ["Records", store.kind],
     ];
     replace(this.#ready, h("h2", {}, "Every part works ", h("span", { class: "badge good" }, "ready")),
-      h("dl", { class: "facts" }, rows.map(([name, fact]) => [h("dt", {}, name), h("dd", {}, fact)])),
+      factList(rows),
       h("details", {}, h("summary", {}, `${checks.length} checks`),
         h("ul", {}, checks.map((check) => h("li", {}, `${check.name}: ${check.ok ? "works" : "does not work"}${check.detail ? `, ${check.detail}` : ""}`)))));
   }
@@ -111,7 +111,7 @@ class StatusView {
     const outcomes = Object.fromEntries(now.all("mpanet_judged_queries_total").map(({ labels, value }) => [labels.outcome, value]));
     replace(this.#drift, h("h2", {}, "Do the scores still mean what they say?"),
       rows.length === 0 ? h("p", {}, "Not known yet: it takes 1,024 comparisons of queries with a calibrated model.")
-        : h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Drift of the scores" }, h("table", { class: "table" },
+        : scrollable("Drift of the scores", h("table", { class: "table" },
           h("caption", {}, `Similarities of queries to random entries, against those of other persons in the calibration. Above ${DRIFTED}, or with a positive shift, rates promise too much: calibrate anew.`),
           h("thead", {}, h("tr", {}, ["Pair", "", "Drift", "Shift", "Compared"].map((name, at) => h("th", { scope: "col", class: at > 1 ? "number" : "" }, name)))),
           h("tbody", {}, rows))),
