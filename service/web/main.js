@@ -85,7 +85,7 @@ function go(hash) {
 }
 
 function showWho(session) {
-  const name = h("span", {}, session.name ?? "no keys", session.keys && ` (${session.roles.join(", ")})`);
+  const name = h("span", {}, session.keys ? `${session.name} (${session.roles.join(", ")})` : "no keys");
   replace(who, name, session.keys && button("Forget key", forgetKey, { kind: "quiet" }));
 }
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -430,3 +431,13 @@ def test_less_motion_is_honoured(visit: Visit, served: PageService) -> None:
     page = visit.open(served, "query", reduced_motion="reduce")
     assert page.evaluate(moving) in ("0s", "")
     assert visit.open(served, "query", reduced_motion="no-preference").evaluate(moving) != "0s"
+
+
+def test_a_service_without_keys_asks_for_none(visit: Visit, browser: Any, tmp_path: Path) -> None:
+    with PageService(tmp_path / "open", with_keys=False) as service:
+        service.enrol(3)
+        page = visit.open(service, role=None)
+        page.get_by_text("no keys").wait_for()
+        assert page.get_by_role("button", name="Forget key").count() == 0
+        search(page, night(1).crop, most=5)
+        assert "0001" in matches(page)
