@@ -72,6 +72,7 @@ export class Api {
   async events(path, onEvent, signal) {
     const answer = await this.#call("GET", path, { signal, headers: { Accept: "text/event-stream" }, endless: true });
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    signal?.addEventListener("abort", () => reader.cancel(), { once: true });
     let text = "";
     for (;;) {
       const { done, value } = await reader.read();

@@ -441,3 +441,22 @@ def test_a_service_without_keys_asks_for_none(visit: Visit, browser: Any, tmp_pa
         assert page.get_by_role("button", name="Forget key").count() == 0
         search(page, night(1).crop, most=5)
         assert "0001" in matches(page)
+
+
+def test_a_job_is_followed_only_while_it_is_looked_at(
+    visit: Visit, own_service: PageService
+) -> None:
+    own_service.enrol(250)
+    page = visit.open(own_service)
+    view(page, "Models")
+    card = page.get_by_role("article", name=f"Model {own_service.second_model}")
+    card.get_by_role("button", name="Activate").click()
+    with page.expect_request("**/events") as followed:
+        page.get_by_role("dialog").get_by_role("button", name="Activate").click()
+    page.get_by_role("progressbar", name="Progress of the job").wait_for()
+    with page.expect_event("requestfailed", lambda request: request == followed.value):
+        view(page, "Gallery")
+    with own_service.client() as client:
+        assert client.jobs()["jobs"][0]["status"] == "running"  # it is not the job that ended
+    view(page, "Models")
+    card.get_by_text("active", exact=True).wait_for(timeout=WAIT_MS)

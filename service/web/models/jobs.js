@@ -55,6 +55,7 @@ export class JobPanel {
           last = state;
           this.#show(state);
         }, signal);
+        if (signal.aborted) break;
         if (last.status === "running") last = await this.#app.api.get(path);
         this.#show(last);
       } catch (error) {
