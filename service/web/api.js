@@ -88,10 +88,11 @@ export class Api {
 
   async #call(method, url, { repeatable = method === "GET", ...request }) {
     for (let tries = 1; ; tries += 1) {
+      const key = this.#key;
       const answer = await this.#once(method, url, request);
       if (answer.ok) return answer;
       const error = await problemOf(answer);
-      if (error.status === 401) this.onKeyRefused(error);
+      if (error.status === 401 && key === this.#key) this.onKeyRefused(error);
       const wait = Number(answer.headers.get("Retry-After") ?? NaN);
       if (!repeatable || !AGAIN.has(error.status) || !(wait <= MAX_WAIT_S) || tries === MAX_TRIES) throw error;
       await pause(1000 * wait, request.signal);

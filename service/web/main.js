@@ -98,8 +98,10 @@ function forgetKey() {
 // Ask for the key: at the start of a tab, and when the one it has is refused.
 function askForKey(error) {
   if (document.querySelector("#key-form")) return;
+  closeDialogs();
   shown?.made.hidden?.();
   shown = null;
+  views = new Map();
   replace(tabs);
   replace(who);
   const input = h("input", { type: "password", required: true, autocomplete: "off", spellcheck: "false" });
@@ -145,6 +147,11 @@ function announce(text, kind = "info") {
   setTimeout(() => toast.remove(), TOAST_MS);
 }
 
+function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+}
+
 window.addEventListener("hashchange", () => {
+  closeDialogs();
   if (views.size > 0) show();
 });

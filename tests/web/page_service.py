@@ -13,7 +13,7 @@ import mpanet
 from benchmarks.refresh import twin
 from benchmarks.service_process import Server, service
 from service.access.caller import Role
-from service.access.keys import add_key, make_key
+from service.access.keys import add_key, make_key, revoke_key
 from service.client import ServiceClient
 from service.settings import ServiceSettings
 from training.synthetic.samples import render_people
@@ -53,6 +53,7 @@ class PageService:
     def __init__(self, work: Path, *options: str, with_keys: bool = True) -> None:
         self._work, self._options, self._with_keys = work, options, with_keys
         self._data = work / "data"
+        self._keys_file = ServiceSettings(model=MODEL, data=self._data).keys_file
         self.keys: dict[Role, str] = {}
         self.second_model = ""
 
@@ -64,7 +65,7 @@ class PageService:
         if self._with_keys:
             for role in ("query", "enroll", "admin"):
                 text, key = make_key(f"{role}-desk", (role,), now=datetime.now(UTC))
-                add_key(ServiceSettings(model=MODEL, data=self._data).keys_file, key)
+                add_key(self._keys_file, key)
                 self.keys[role] = text
         self.start()
         return self
@@ -103,6 +104,11 @@ class PageService:
     def url(self) -> str:
         """Its address."""
         return f"http://127.0.0.1:{self.port}"
+
+    def revoke(self, role: Role) -> None:
+        """Take the key of a role back; the service notices within moments."""
+        key_id = self.keys[role].split("_")[1]
+        revoke_key(self._keys_file, key_id, now=datetime.now(UTC))
 
     def client(self, role: Role = "admin") -> ServiceClient:
         """Return a client with the key of a role."""

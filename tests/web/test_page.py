@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.client import ServiceClient, ServiceError
 from tests.web.conftest import PERSONS, Visit
 from tests.web.page_service import HOSTILE, PageService, sightings
 from tests.web.steps import file_of, matches, night, search, until, view
@@ -460,3 +461,31 @@ def test_a_job_is_followed_only_while_it_is_looked_at(
         assert client.jobs()["jobs"][0]["status"] == "running"  # it is not the job that ended
     view(page, "Models")
     card.get_by_text("active", exact=True).wait_for(timeout=WAIT_MS)
+
+
+def refused_by(client: ServiceClient) -> int | None:
+    """Return the status that a client is refused with; None: it is not."""
+    try:
+        client.whoami()
+    except ServiceError as error:
+        return error.status
+    return None
+
+
+def test_a_key_that_is_revoked_is_asked_for_again(visit: Visit, own_service: PageService) -> None:
+    own_service.enrol(2)
+    page = visit.open(own_service, "query")
+    search(page, night(1).crop)
+    page.get_by_role("list", name="Matches").get_by_role("button").first.click()
+    page.get_by_role("dialog").locator("img.patterns").wait_for()
+    own_service.revoke("query")
+    with own_service.client("query") as client:
+        while refused_by(client) != 401:
+            page.wait_for_timeout(100)
+    page.get_by_role("dialog").get_by_role("link").first.click()
+    page.get_by_text("This key was refused").wait_for()
+    assert page.get_by_role("dialog").count() == 0
+    assert page.get_by_role("list", name="Matches").count() == 0
+    page.get_by_label("Key").fill(own_service.keys["enroll"])
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Enrol crops").wait_for()

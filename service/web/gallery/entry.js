@@ -22,7 +22,7 @@ export function openEntry({ app, entry, onChange, onErased }) {
     const mayErase = app.session.may("DELETE /persons/{person_id}") && now.person_id !== null;
     return h("div", { class: "actions" },
       app.session.may("POST /query", "GET /gallery/{entry_id}/crop") && now.crop_url
-        && h("a", { class: "button", href: `#/search?${new URLSearchParams({ entry: now.entry_id })}`, on: { click: dialog.close } }, "Search with this crop"),
+        && h("a", { class: "button", href: `#/search?${new URLSearchParams({ entry: now.entry_id })}` }, "Search with this crop"),
       app.session.may("DELETE /gallery/{entry_id}") && button("Delete entry", () => remove(now), { kind: "danger" }),
       mayErase && button("Erase person", () => erasePerson(app, now.person_id, () => {
         dialog.close();
