@@ -118,8 +118,9 @@ def test_an_answer_never_leads_to_the_host_that_was_asked_for(
     with Wire(target.url) as wire:
         answer = wire.ask(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
     assert answer is not None
-    assert answer.status in {307, 400, 403, 404, 421, 431}, answer
-    assert answer.headers.get("location", "/docs") == "/docs"
+    page = {200} if path == "/" else set()  # the same bytes for everybody
+    assert answer.status in {400, 403, 404, 421, 431} | page, answer
+    assert "location" not in answer.headers
 
 
 HEADERS = {
