@@ -66,8 +66,12 @@ def calls_of(caller: Caller) -> list[str]:
     return [
         f"{method} {path}"
         for (method, path), allowed in ROLES_OF_CALL.items()
-        if not allowed or not allowed.isdisjoint(caller.roles)
+        if _is_open_to(caller, allowed)
     ]
+
+
+def _is_open_to(caller: Caller, allowed: frozenset[Role]) -> bool:
+    return not allowed or not allowed.isdisjoint(caller.roles)
 
 
 async def check_role(request: Request) -> None:
@@ -79,7 +83,7 @@ async def check_role(request: Request) -> None:
         raise RoleRequiredError(f"{call[0]} {call[1]} is open to no role")
     caller = scope["state"]["caller"]
     assert isinstance(caller, Caller)
-    if allowed and allowed.isdisjoint(caller.roles):
+    if not _is_open_to(caller, allowed):
         raise RoleRequiredError(
             f"expected a key with the role {_named(allowed)}, came one with {_named(caller.roles)}"
         )

@@ -8,11 +8,12 @@ import ctypes
 import errno
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from gallery_index.files.durable_files import sync_data, sync_directory, write_at
 from service.audit.line import Link
@@ -23,10 +24,14 @@ RESERVED_BYTES: Final = 4 * 2**20
 fit when the disk is full; a call takes up to 350 KB (1,000 matches with the longest ids)."""
 LEAST_RESERVED_BYTES: Final = 2 * 2**20
 
+BLOCK_BYTES: Final = 256 * 1024
+"""How much is read at once, backwards."""
+
 _NAME = re.compile(r"([0-9]{12})-([0-9]{4}-[0-9]{2}-[0-9]{2})(?:-([0-9]+))?\.jsonl")
 _HEAD = re.compile(rb"([0-9]{20}) ([0-9a-f]{64})\n")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _KEEP_SIZE = 1
+_MARGIN = timedelta(days=1)
 _NO_RESERVING = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
@@ -40,6 +45,12 @@ class LogName:
     first: int
     attempt: int
     day: date
+
+    def may_have(self, since: datetime | None, until: datetime | None) -> bool:
+        """Return whether lines of a time may be in the file: its day is no more than a hint."""
+        return (since is None or self.day >= since.date() - _MARGIN) and (
+            until is None or self.day <= until.date() + _MARGIN
+        )
 
     def __str__(self) -> str:
         again = f"-{self.attempt}" if self.attempt > 1 else ""
@@ -156,13 +167,38 @@ def last_line(path: Path) -> bytes | None:
 
     Raises: OSError.
     """
+    return next((line for _, line in lines_back(path)), None)
+
+
+def lines_back(path: Path, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole lines of a file, last first, without their newline, each with its first byte.
+
+    `end` is where the last of them ends at most; None: at the end of the file, where torn bytes do
+    not count. Raises: OSError.
+    """
     with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        length = 64 * 1024
-        while True:
-            start = max(0, end - length)
-            file.seek(start)
-            lines = file.read(end - start).split(b"\n")[:-1]
-            if start == 0 or len(lines) > 1:
-                return lines[-1] if lines else None
-            length *= 2
+        size = file.seek(0, os.SEEK_END)
+        yield from _back(file, size if end is None else min(end, size))
+
+
+def _back(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
+    rest = b""  # of a line whose beginning is not read yet; at first of one that was not finished
+    torn = True
+    while end > 0:
+        start = max(0, end - BLOCK_BYTES)
+        file.seek(start)
+        block = file.read(end - start) + rest
+        *lines, last = block.split(b"\n")
+        if torn:  # `last` is what follows the last newline
+            offset = start + len(block) - len(last)
+            torn = not lines
+        else:
+            lines.append(last)
+            offset = start + len(block) + 1
+        for line in reversed(lines[1:]):
+            offset -= len(line) + 1
+            yield offset, line
+        rest = lines[0] if lines else block
+        end = start
+    if not torn:
+        yield 0, rest

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,7 @@ def read_records(
     A damaged line comes as the error that it is. Raises: OSError.
     """
     for name in log_names(directory):
-        # a day's margin: a file's name is no more than a hint
-        if since is not None and name.day < since.date() - timedelta(days=1):
-            continue
-        if until is not None and name.day > until.date() + timedelta(days=1):
+        if not name.may_have(since, until):
             continue
         for line in lines_of(directory / str(name)):
             if not line.whole:

@@ -3,21 +3,20 @@
 Files are read backwards from where the page before ended: what is appended meanwhile moves nothing.
 """
 
-import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
 from gallery_index.errors import CursorError
-from service.audit.files import LogName, log_names
+from service.audit.files import LogName, lines_back, log_names
 from service.audit.line import LineError, parse_line, time_of
 
-BLOCK_BYTES: Final = 256 * 1024
 MAX_BYTES: Final = 8 * 2**20
 """How much one page reads at most, however little matches."""
 
@@ -105,7 +104,7 @@ def find_calls(
     for name in reversed(log_names(directory)):
         if place is not None and not place.reaches(name):
             continue
-        if _is_out(name, wanted):
+        if not name.may_have(wanted.after, wanted.before):
             continue
         for offset, raw in _lines_back(directory / str(name), place and place.end_in(name)):
             read += len(raw) + 1
@@ -132,49 +131,10 @@ def _look(
         page.damaged.append(f"{where}: {error}")
 
 
-def _is_out(name: LogName, wanted: AuditFilter) -> bool:
-    """Return whether no line of a file can be of the time asked for; its day is but a hint."""
-    margin = timedelta(days=1)
-    return (wanted.after is not None and name.day < wanted.after.date() - margin) or (
-        wanted.before is not None and name.day > wanted.before.date() + margin
-    )
-
-
 def _lines_back(path: Path, end: int | None) -> Iterator[tuple[int, bytes]]:
-    """Yield the whole lines of a file that end by `end`, last first, with the byte they begin at.
-
-    Raises: OSError.
-    """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:  # it has expired meanwhile
-        return
-    with file:
-        size = file.seek(0, os.SEEK_END)
-        yield from _back(file, size if end is None else min(end, size))
-
-
-def _back(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
-    rest = b""  # of a line whose beginning is not read yet; at first of one that was not finished
-    torn = True
-    while end > 0:
-        start = max(0, end - BLOCK_BYTES)
-        file.seek(start)
-        block = file.read(end - start) + rest
-        *lines, last = block.split(b"\n")
-        if torn:  # `last` is what follows the last newline
-            offset = start + len(block) - len(last)
-            torn = not lines
-        else:
-            lines.append(last)
-            offset = start + len(block) + 1
-        for line in reversed(lines[1:]):
-            offset -= len(line) + 1
-            yield offset, line
-        rest = lines[0] if lines else block
-        end = start
-    if not torn:
-        yield 0, rest
+    """Yield the whole lines of a file that end by `end`; none if it is gone. Raises: OSError."""
+    with suppress(FileNotFoundError):
+        yield from lines_back(path, end)
 
 
 def _parse(cursor: str) -> _Place:

@@ -1,6 +1,5 @@
 """Calls of a log, newest first: against reading all of it, whatever the pages and blocks."""
 
-import asyncio
 import json
 import random
 from collections.abc import Iterator
@@ -11,36 +10,31 @@ from typing import Any
 import pytest
 
 from gallery_index.errors import CursorError
-from service.audit import search
+from service.audit import files
 from service.audit.event import AuditEvent, ShownEntry
 from service.audit.log import AuditLog
-from service.audit.reader import Record, read_records
 from service.audit.search import AuditFilter, AuditPage, find_calls
+from tests.service.audit.logs import Clock, calls_of, event, write
 
 BEGAN = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-class Clock:
+class PassingClock(Clock):
     """Goes on by three hours a look, so that a log has several files."""
 
-    def __init__(self) -> None:
-        self.now = BEGAN
-
     def __call__(self) -> datetime:
-        self.now += timedelta(hours=3)
+        self.pass_(hours=3)
         return self.now
 
 
-def event(number: int) -> AuditEvent:
+def numbered(number: int) -> AuditEvent:
     who = ["ann", "bob", "ünal"][number % 3]
     call = ["POST /query", "DELETE /persons/{person_id}", "GET /gallery"][number % 3]
     shown = (ShownEntry(f"e{number}", f"p{number % 5}", 0.5),) if number % 3 == 0 else None
-    return AuditEvent(
+    return event(
+        number,
         call=call,
-        phase="done",
-        request_id=f"r{number}",
         caller=who,
-        key_id="k",
         status=200 if number % 4 else 404,
         code=None if number % 4 else "person_not_found",
         person_ids=(f"p{number % 7}",) if number % 2 else (),
@@ -49,27 +43,20 @@ def event(number: int) -> AuditEvent:
     )
 
 
-def write(directory: Path, count: int, first: int = 0, clock: Clock | None = None) -> None:
-    log = AuditLog.open(directory, keep_days=3650, clock=clock or Clock())
-
-    async def run() -> None:
-        for number in range(first, first + count):
-            await log.record(event(number))
-
-    asyncio.run(run())
+def record(directory: Path, numbers: range, began: datetime = BEGAN) -> None:
+    log = AuditLog.open(directory, keep_days=3650, clock=PassingClock(began))
+    write(log, [numbered(number) for number in numbers])
     log.close()
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    write(tmp_path / "audit", 60)
+    record(tmp_path / "audit", range(60))
     return tmp_path / "audit"
 
 
-def calls_of(directory: Path) -> list[dict[str, Any]]:
-    """Return all calls, newest first, by the reader that reads forwards."""
-    records = [record for record in read_records(directory) if isinstance(record, Record)]
-    return [record.values for record in reversed(records) if record.values["kind"] == "call"]
+def newest_first(directory: Path) -> list[dict[str, Any]]:
+    return calls_of(directory)[::-1]
 
 
 def pages(directory: Path, wanted: AuditFilter, limit: int, max_bytes: int) -> Iterator[AuditPage]:
@@ -91,7 +78,7 @@ def found(
 
 def test_the_log_of_these_tests_has_many_files(directory: Path) -> None:
     assert len(list(directory.glob("*.jsonl"))) > 5
-    assert [values["request_id"] for values in calls_of(directory)] == [
+    assert [values["request_id"] for values in newest_first(directory)] == [
         f"r{number}" for number in reversed(range(60))
     ]
 
@@ -103,7 +90,7 @@ def test_the_log_of_these_tests_has_many_files(directory: Path) -> None:
 def test_pages_have_every_call_once(
     directory: Path, monkeypatch: pytest.MonkeyPatch, block: int, limit: int, max_bytes: int
 ) -> None:
-    monkeypatch.setattr(search, "BLOCK_BYTES", block)
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
     assert found(directory, AuditFilter(), limit, max_bytes) == [
         f"r{number}" for number in reversed(range(60))
     ]
@@ -132,7 +119,7 @@ def test_filters(directory: Path, wanted: AuditFilter, holds: Any) -> None:
 
 
 def test_times(directory: Path) -> None:
-    every = calls_of(directory)
+    every = newest_first(directory)
     after, before = (datetime.fromisoformat(every[at]["time"]) for at in (40, 10))
     expected = [values["request_id"] for values in every[11:41]]
     assert found(directory, AuditFilter(after=after, before=before)) == expected
@@ -144,7 +131,7 @@ def test_a_page_says_how_far_it_looked(directory: Path) -> None:
     assert page.events == []
     assert page.cursor is not None
     assert page.searched_to is not None
-    newest, oldest = (datetime.fromisoformat(calls_of(directory)[at]["time"]) for at in (0, -1))
+    newest, oldest = (datetime.fromisoformat(newest_first(directory)[at]["time"]) for at in (0, -1))
     assert oldest < page.searched_to <= newest
     whole = find_calls(directory, AuditFilter(caller="nobody"), limit=10)
     assert (whole.events, whole.cursor, whole.searched_to) == ([], None, None)
@@ -152,9 +139,7 @@ def test_a_page_says_how_far_it_looked(directory: Path) -> None:
 
 def test_what_is_written_meanwhile_moves_no_page(directory: Path) -> None:
     first = find_calls(directory, AuditFilter(), limit=5)
-    clock = Clock()
-    clock.now = BEGAN + timedelta(days=30)
-    write(directory, 20, first=100, clock=clock)
+    record(directory, range(100, 120), BEGAN + timedelta(days=30))
     second = find_calls(directory, AuditFilter(), limit=5, cursor=first.cursor)
     assert [event["request_id"] for event in second.events] == ["r54", "r53", "r52", "r51", "r50"]
 
@@ -195,7 +180,10 @@ def test_a_line_that_is_being_written_is_left_out(directory: Path) -> None:
 def test_what_the_chain_needs_is_not_shown(directory: Path) -> None:
     [newest] = find_calls(directory, AuditFilter(), limit=1).events
     assert "previous" not in newest
-    assert (newest["caller"], newest["sequence"]) == ("ünal", calls_of(directory)[0]["sequence"])
+    assert (newest["caller"], newest["sequence"]) == (
+        "ünal",
+        newest_first(directory)[0]["sequence"],
+    )
 
 
 @pytest.mark.parametrize("cursor", ["", "1.1", "a.b.c", "../../x", "1.1.-4", "1.1.1.1", "9" * 40])
