@@ -10,9 +10,9 @@ const AGAIN = new Set([429, 503]);
 
 // A refusal of the service; `status` 0: nobody answered.
 export class ApiError extends Error {
-  constructor({ status = 0, code = "unreachable", title = "The service does not answer", detail, requestId = null, errors = [], problem = {} }) {
+  constructor({ status = 0, code = "unreachable", title = "The service does not answer", detail, requestId = null, problem = {} }) {
     super(detail ?? title);
-    Object.assign(this, { status, code, title, detail: detail ?? title, requestId, errors, problem });
+    Object.assign(this, { status, code, title, detail: detail ?? title, requestId, problem });
   }
 }
 
@@ -46,15 +46,15 @@ export class Api {
     return (await this.#call("GET", path, {})).text();
   }
 
-  async blob(path, { signal } = {}) {
-    return (await this.#call("GET", path, { signal })).blob();
+  async blob(path) {
+    return (await this.#call("GET", path, {})).blob();
   }
 
   // Send JSON; null for no body.
-  async json(method, path, body = null, { signal } = {}) {
+  async json(method, path, body = null) {
     const headers = body === null ? {} : { "Content-Type": "application/json" };
     const sent = body === null ? undefined : JSON.stringify(body);
-    return parsed(await this.#call(method, path, { headers, body: sent, signal }));
+    return parsed(await this.#call(method, path, { headers, body: sent }));
   }
 
   async remove(path) {
@@ -165,7 +165,6 @@ async function problemOf(answer) {
     title: problem.title ?? `The service answered ${answer.status}`,
     detail: detailOf(problem) ?? `Status ${answer.status}, without a reason.`,
     requestId: problem.request_id ?? answer.headers.get("X-Request-Id"),
-    errors: problem.errors ?? [],
     problem,
   });
 }

@@ -3,7 +3,7 @@
 import { button, field, freshId, h } from "/web/dom.js";
 
 // Open a dialog. `body` is a node; `actions` are buttons, beside the one that closes it. Returns
-// { element, close }; `onClose` is called once, however it was closed.
+// { close }; `onClose` is called once, however it was closed.
 export function openDialog({ title, body, actions = [], wide = false, onClose = () => {} }) {
   const titleId = freshId("dialog");
   const dialog = h("dialog", { class: wide ? "wide" : "", "aria-labelledby": titleId });
@@ -20,7 +20,7 @@ export function openDialog({ title, body, actions = [], wide = false, onClose = 
   });
   document.body.append(dialog);
   dialog.showModal();
-  return { element: dialog, close };
+  return { close };
 }
 
 // Ask before something is done that cannot be undone; resolves to whether it was agreed to. With

@@ -1,8 +1,6 @@
 // Elements made of text and attributes alone: nothing a server says is ever read as markup.
 
-const PROPERTIES = new Set([
-  "value", "checked", "disabled", "hidden", "selected", "multiple", "indeterminate", "open",
-]);
+const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "multiple"]);
 
 // Make an element. `props`: `on` has listeners, `dataset` data attributes, `style` computed values;
 // null and undefined are left out. Children: nodes, text, arrays of them; null and false are skipped.
@@ -81,6 +79,15 @@ export function factList(rows) {
 // Something wide that scrolls by itself, by keyboard too.
 export function scrollable(label, ...children) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, children);
+}
+
+// An input of files behind a label that says what to choose; `onFiles(files)`.
+export function filePicker({ accept, onFiles }, ...words) {
+  const input = h("input", {
+    type: "file", id: freshId("files"), accept, multiple: true, class: "visually-hidden",
+    on: { change: () => { onFiles([...input.files]); input.value = ""; } },
+  });
+  return h("div", { class: "drop-around" }, input, h("label", { class: "drop", for: input.id }, words));
 }
 
 // A group of choices of which one is taken. `choices`: [value, label] pairs.

@@ -5,7 +5,7 @@ import { h } from "/web/dom.js";
 const FORMULA = /^[=+\-@\t\r]/;
 
 // Hand a text to the browser as a file.
-export function download(name, text, type) {
+function download(name, text, type) {
   const address = URL.createObjectURL(new Blob([text], { type }));
   const link = h("a", { href: address, download: name, hidden: true });
   document.body.append(link);
@@ -25,7 +25,7 @@ export function downloadCsv(name, columns, rows) {
 
 // CSV as RFC 4180 has it. A text that a spreadsheet would calculate gets an apostrophe before it;
 // numbers stay numbers.
-export function csvOf(columns, rows) {
+function csvOf(columns, rows) {
   return [columns, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
 

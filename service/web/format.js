@@ -62,3 +62,23 @@ export function fromLocal(value) {
   const at = new Date(value);
   return Number.isNaN(at.getTime()) ? null : at.toISOString();
 }
+
+// A time of the API as an input of type datetime-local has it; "" for none.
+export function toLocal(value) {
+  const at = new Date(value ?? NaN);
+  if (Number.isNaN(at.getTime())) return "";
+  return new Date(at.getTime() - 60_000 * at.getTimezoneOffset()).toISOString().slice(0, 19);
+}
+
+// Names that were written with commas between them.
+export function namesOf(text) {
+  return text.split(",").map((name) => name.trim()).filter((name) => name !== "");
+}
+
+// The modalities, as the API and as people name them.
+export const LIGHTS = [["visible", "Visible light"], ["infrared", "Infrared"]];
+
+// A pair of modalities, as calibrations name it.
+export function pairOf(one, other) {
+  return [one, other].sort().join("-");
+}

@@ -15,6 +15,7 @@ import pytest
 
 from service.access.caller import Role
 from tests.web.page_service import PageService
+from tests.web.steps import give_key
 
 PERSONS = 60
 FAULTS = "error", "warning"
@@ -65,8 +66,7 @@ class Visit:
         self.watch(page, service)
         page.goto(f"{service.url}/")
         if role is not None:
-            page.get_by_label("Key").fill(service.keys[role])
-            page.get_by_role("button", name="Go on").click()
+            give_key(page, service.keys[role])
             page.get_by_role("navigation").get_by_role("link").first.wait_for()
         return page
 

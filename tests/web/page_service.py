@@ -4,13 +4,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 import mpanet
 from benchmarks.refresh import twin
+from benchmarks.service_crops import encoded
 from benchmarks.service_process import Server, service
 from service.access.caller import Role
 from service.access.keys import add_key, make_key, revoke_key
@@ -50,8 +52,8 @@ def sightings(persons: int) -> list[Sighting]:
 class PageService:
     """`mpanet serve` of this tree, in a `with`. `keys` by role."""
 
-    def __init__(self, work: Path, *options: str, with_keys: bool = True) -> None:
-        self._work, self._options, self._with_keys = work, options, with_keys
+    def __init__(self, work: Path, *, with_keys: bool = True) -> None:
+        self._work, self._with_keys = work, with_keys
         self._data = work / "data"
         self._keys_file = ServiceSettings(model=MODEL, data=self._data).keys_file
         self.keys: dict[Role, str] = {}
@@ -76,7 +78,7 @@ class PageService:
     def start(self, port: int | None = None) -> None:
         """Start it, again on its port if that is given."""
         self._stack = ExitStack()
-        options = ["--models", str(self._work / "models"), *self._options]
+        options = ["--models", str(self._work / "models")]
         if port is not None:
             options += ["--port", str(port)]
         self._server: Server = self._stack.enter_context(
@@ -134,7 +136,5 @@ class PageService:
                 client.enroll_batch([sighting.crop for sighting in some], fields)
 
 
-def _png(image: object) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(image).resize((96, 256)).save(buffer, "PNG")  # type: ignore[arg-type]
-    return buffer.getvalue()
+def _png(image: NDArray[np.uint8]) -> bytes:
+    return encoded(Image.fromarray(image).resize((96, 256)), png=True)

@@ -12,7 +12,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from tests.web.page_service import PageService
-from tests.web.steps import night, search, view
+from tests.web.steps import give_key, night, search, view
 
 PERSONS = 60
 QUALITY = 80
@@ -41,8 +41,7 @@ def opened(browser: Any, service: PageService, **look: Any) -> Any:
     """Return the page with an admin's key."""
     page = browser.new_page(**{"viewport": {"width": 1280, "height": 860}, **look})
     page.goto(f"{service.url}/")
-    page.get_by_label("Key").fill(service.keys["admin"])
-    page.get_by_role("button", name="Go on").click()
+    give_key(page, service.keys["admin"])
     return page
 
 

@@ -18,6 +18,12 @@ def file_of(name: str, content: bytes, media_type: str = "image/png") -> dict[st
     return {"name": name, "mimeType": media_type, "buffer": content}
 
 
+def give_key(page: Any, key: str) -> None:
+    """Type a key where the page asks for it."""
+    page.get_by_label("Key").fill(key)
+    page.get_by_role("button", name="Go on").click()
+
+
 def until(page: Any, condition: str, timeout_s: float = 30) -> None:
     """Wait until JavaScript is true; the page's own policy lets nothing wait inside it."""
     give_up = time.monotonic() + timeout_s

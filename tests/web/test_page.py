@@ -11,7 +11,7 @@ import pytest
 from service.client import ServiceClient, ServiceError
 from tests.web.conftest import PERSONS, Visit
 from tests.web.page_service import HOSTILE, PageService, sightings
-from tests.web.steps import file_of, matches, night, search, until, view
+from tests.web.steps import file_of, give_key, matches, night, search, until, view
 
 WAIT_MS = 60_000
 
@@ -297,11 +297,9 @@ def test_the_key_is_kept_for_the_tab_only(visit: Visit, served: PageService) -> 
     page = context.new_page()
     visit.watch(page, served)
     page.goto(f"{served.url}/")
-    page.get_by_label("Key").fill("mpanet_wrong")
-    page.get_by_role("button", name="Go on").click()
+    give_key(page, "mpanet_wrong")
     page.get_by_text("This key was refused").wait_for()
-    page.get_by_label("Key").fill(served.keys["query"])
-    page.get_by_role("button", name="Go on").click()
+    give_key(page, served.keys["query"])
     page.get_by_role("navigation").get_by_role("link").first.wait_for()
     page.reload()
     page.get_by_role("navigation").get_by_role("link").first.wait_for()
@@ -486,6 +484,5 @@ def test_a_key_that_is_revoked_is_asked_for_again(visit: Visit, own_service: Pag
     page.get_by_text("This key was refused").wait_for()
     assert page.get_by_role("dialog").count() == 0
     assert page.get_by_role("list", name="Matches").count() == 0
-    page.get_by_label("Key").fill(own_service.keys["enroll"])
-    page.get_by_role("button", name="Go on").click()
+    give_key(page, own_service.keys["enroll"])
     page.get_by_role("button", name="Enrol crops").wait_for()

@@ -1,11 +1,10 @@
 // Enrolling many files: what they are, how far it is, and which were refused and why.
 
-import { button, choice, field, freshId, h, notice, replace, scrollable, textInput, timeInput } from "/web/dom.js";
+import { button, choice, field, filePicker, freshId, h, notice, replace, scrollable, textInput, timeInput } from "/web/dom.js";
 import { downloadCsv, stamp } from "/web/download.js";
-import { count, duration, fromLocal } from "/web/format.js";
+import { count, duration, fromLocal, LIGHTS } from "/web/format.js";
 import { Enrolment, refusalOf } from "/web/gallery/enrolment.js";
 
-const MODALITIES = [["visible", "Visible light"], ["infrared", "Infrared"]];
 const SHOWN = 200;
 
 // The form and its progress. `onEnrolled()` when something was.
@@ -15,7 +14,7 @@ export class Enrol {
   #files = [];
   #early = [];
   #running = null;
-  #modality = choice("The crops were taken in", "enrol-modality", MODALITIES, null, () => this.#refresh());
+  #modality = choice("The crops were taken in", "enrol-modality", LIGHTS, null, () => this.#refresh());
   #person = textInput("0007");
   #camera = textInput("cam1");
   #taken = timeInput();
@@ -42,26 +41,20 @@ export class Enrol {
   }
 
   #form() {
-    const files = h("input", {
-      type: "file", id: freshId("files"), multiple: true, accept: "image/*", class: "visually-hidden",
-      on: { change: () => { this.add([...files.files]); files.value = ""; } },
-    });
-    const drop = h("label", { class: "drop", for: files.id }, h("strong", {}, "Choose files"), " or drop them here");
-    const hold = (event) => event.preventDefault();
-    const form = h("form", {
+    const picker = filePicker({ accept: "image/*", onFiles: (files) => this.add(files) }, h("strong", {}, "Choose files"), " or drop them here");
+    return h("form", {
       class: "stack", "aria-label": "Enrol", novalidate: true,
       on: {
-        dragover: hold,
+        dragover: (event) => event.preventDefault(),
         drop: (event) => { event.preventDefault(); this.add([...event.dataTransfer.files]); },
         submit: (event) => { event.preventDefault(); this.#begin(); },
       },
     },
-    h("div", { class: "drop-around" }, files, drop), this.#chosen, this.#modality.element,
+    picker, this.#chosen, this.#modality.element,
     h("div", { class: "columns" },
       field("Person id of all", this.#person), field("Camera id of all", this.#camera), field("All taken at", this.#taken)),
     h("p", { class: "check" }, this.#fromName, h("label", { for: this.#fromName.id }, "Person id from the file name, up to the first _ or .")),
     h("div", { class: "actions" }, this.#send, button("Clear list", () => this.#clear(), { kind: "quiet" })));
-    return form;
   }
 
   #refresh() {

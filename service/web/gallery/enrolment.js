@@ -64,7 +64,7 @@ export class Enrolment {
         onProgress();
       }
     } catch (error) {
-      this.stopped = this.#stop.signal.aborted ? "You stopped it." : `${errorText(error)}`;
+      this.stopped = this.#stop.signal.aborted ? "You stopped it." : errorText(error);
     } finally {
       this.running = false;
     }

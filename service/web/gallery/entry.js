@@ -2,9 +2,8 @@
 
 import { confirmed, openDialog } from "/web/dialog.js";
 import { button, errorText, factList, field, h, notice, replace, timeInput } from "/web/dom.js";
-import { fromLocal, time } from "/web/format.js";
+import { fromLocal, time, toLocal } from "/web/format.js";
 import { erasePerson } from "/web/gallery/erase.js";
-import { local } from "/web/gallery/filters.js";
 
 // Open an entry. `onChange(entryId, entry)`: it was changed, null: deleted; `onErased()`: a person is.
 export function openEntry({ app, entry, onChange, onErased }) {
@@ -65,7 +64,7 @@ function correction(app, entry, onChanged) {
   const inputs = {
     person_id: h("input", { type: "text", autocomplete: "off", value: entry.person_id ?? "" }),
     camera_id: h("input", { type: "text", autocomplete: "off", value: entry.camera_id ?? "" }),
-    captured_at: timeInput(entry.captured_at ? local(entry.captured_at) : ""),
+    captured_at: timeInput(toLocal(entry.captured_at)),
     attributes: h("textarea", { rows: "3", spellcheck: "false", value: JSON.stringify(entry.attributes ?? {}) }),
   };
   const before = Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input.value]));

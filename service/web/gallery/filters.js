@@ -1,15 +1,14 @@
 // Which entries the gallery shows; kept in the address, so that other views can lead here.
 
 import { button, choice, field, h, textInput, timeInput } from "/web/dom.js";
-import { fromLocal } from "/web/format.js";
+import { fromLocal, LIGHTS, namesOf, toLocal } from "/web/format.js";
 
-const MODALITIES = [["", "Any"], ["visible", "Visible light"], ["infrared", "Infrared"]];
 const SEVERAL = ["person_id", "camera_id"];
 const TIMES = ["captured_after", "captured_before"];
 
 // `onFilter(params)` is called with what the API is to be asked for.
 export class Filters {
-  #modality = choice("Modality", "gallery-modality", MODALITIES, "");
+  #modality = choice("Modality", "gallery-modality", [["", "Any"], ...LIGHTS], "");
   #inputs = {
     person_id: textInput("0007, 0008"),
     camera_id: textInput("cam1, cam2"),
@@ -17,11 +16,10 @@ export class Filters {
     captured_before: timeInput(),
     attributes: textInput('{"site": "north"}'),
   };
-
   #taken = {};
 
   constructor(onFilter) {
-    const form = h("form", {
+    this.element = h("form", {
       class: "card toolbar", "aria-label": "Filter the gallery",
       on: {
         submit: (event) => {
@@ -35,7 +33,6 @@ export class Filters {
     field("Attributes", this.#inputs.attributes), this.#modality.element,
     h("button", { type: "submit", class: "button primary" }, "Filter"),
     button("Clear", () => { this.clear(); onFilter(this.params); }, { kind: "quiet" }));
-    this.element = form;
   }
 
   // The filters as the API names them; what is empty is left out.
@@ -44,7 +41,7 @@ export class Filters {
     for (const name of SEVERAL) {
       const written = this.#inputs[name].value;
       const names = written === this.#taken[name]?.join(", ")
-        ? this.#taken[name] : written.split(",").map((one) => one.trim()).filter((one) => one !== "");
+        ? this.#taken[name] : namesOf(written);
       if (names.length > 0) params[name] = names;
     }
     for (const name of TIMES) {
@@ -64,7 +61,7 @@ export class Filters {
       this.#inputs[name].value = this.#taken[name].join(", ");
     }
     for (const name of TIMES) {
-      if (params.has(name)) this.#inputs[name].value = local(params.get(name));
+      if (params.has(name)) this.#inputs[name].value = toLocal(params.get(name));
     }
     this.#inputs.attributes.value = params.get("attributes") ?? "";
     this.#modality.value = params.get("modality") ?? "";
@@ -74,11 +71,4 @@ export class Filters {
     for (const input of Object.values(this.#inputs)) input.value = "";
     this.#modality.value = "";
   }
-}
-
-// A time of the API as an input of type datetime-local has it.
-export function local(value) {
-  const at = new Date(value);
-  if (Number.isNaN(at.getTime())) return "";
-  return new Date(at.getTime() - 60_000 * at.getTimezoneOffset()).toISOString().slice(0, 19);
 }

@@ -1,5 +1,6 @@
 // Gallery: who is enrolled; enrol, correct, delete, erase.
 
+import { withQuery } from "/web/api.js";
 import { openDialog } from "/web/dialog.js";
 import { button, h } from "/web/dom.js";
 import { Enrol } from "/web/gallery/enrol.js";
@@ -13,9 +14,7 @@ export const needs = ["GET /gallery"];
 
 export function create(app) {
   const filters = new Filters((params) => {
-    const query = new URLSearchParams();
-    for (const [name, value] of Object.entries(params)) for (const one of [value].flat()) query.append(name, one);
-    const hash = `#/gallery${query.size > 0 ? `?${query}` : ""}`;
+    const hash = withQuery("#/gallery", params);
     if (location.hash === hash) entries.show(params);
     else app.go(hash);
   });

@@ -13,8 +13,8 @@ export function openComparison({ app, found, match, address }) {
       figure("Match", [app.crops.element(match.crop_url, `Crop of ${match.entry_id}`)], `taken in ${lightOf(match.modality)}`),
       facts(app, match)),
     pictures, shares(match));
-  const dialog = openDialog({ title: `Match ${match.rank} of ${found.answer.matches.length}`, body, wide: true });
-  if (match.beyond) dialog.element.querySelector("h2").textContent = "Beyond the rate: unknown";
+  const title = match.beyond ? "Beyond the rate: unknown" : `Match ${match.rank} of ${found.answer.matches.length}`;
+  openDialog({ title, body, wide: true });
   showPatterns(app, found, match, pictures);
 }
 
@@ -81,7 +81,7 @@ function showPatterns(app, found, match, element) {
     try {
       const blob = await app.api.blob(`${match.patterns_url}&crop=${number}`);
       const address = URL.createObjectURL(blob);
-      const image = h("img", { src: address, class: "patterns", alt: "Both crops, plain and under the map of each pattern; the shares are in the table above" });
+      const image = h("img", { src: address, class: "patterns", alt: "Both crops, plain and under the map of each pattern; the shares are in the table below" });
       image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
       replace(picture, scrollable("Pattern maps", image));
     } catch (error) {

@@ -6,9 +6,10 @@ const COLUMNS = ["rank", "passes", "entry_id", "person_id", "camera_id", "modali
 
 export function exportCsv({ answer, beyond }, session) {
   const about = ["query_id", "model_id", "searched_by"];
-  const rows = [...answer.matches, ...beyond].map((match) => [
-    ...COLUMNS.map((name) => (name === "passes" ? String(!match.beyond) : name === "rank" && match.beyond ? null : match[name])),
-    answer.query_id, answer.model_id, session.name,
+  const passed = answer.matches.map((match) => ({ ...match, passes: "true" }));
+  const others = beyond.map((match) => ({ ...match, passes: "false", rank: null }));
+  const rows = [...passed, ...others].map((match) => [
+    ...COLUMNS.map((name) => match[name]), answer.query_id, answer.model_id, session.name,
   ]);
   downloadCsv(`search-${stamp()}.csv`, [...COLUMNS, ...about], rows);
 }

@@ -1,11 +1,9 @@
 // What is searched: the crops, their modality, filters, and how sure an answer must be.
 
 import { button, choice, field, h, replace, textInput, timeInput } from "/web/dom.js";
-import { fromLocal, oneIn } from "/web/format.js";
+import { fromLocal, LIGHTS, namesOf, oneIn, pairOf } from "/web/format.js";
 import { QueryCrops } from "/web/search/query_crops.js";
 
-const MODALITIES = [["visible", "Visible light"], ["infrared", "Infrared"]];
-const TARGETS = [["any", "Any"], ["visible", "Visible light"], ["infrared", "Infrared"]];
 const GROUPS = [["entry", "Every crop"], ["person", "Best crop of each person"]];
 const RATES = [0.1, 0.01, 0.001, 0.0001];
 const MAX_RESULTS = 1000;
@@ -16,11 +14,11 @@ export class SearchForm {
 
   constructor(onSearch, onRate) {
     this.crops = new QueryCrops(() => this.#refresh());
-    this.modality = choice("The crops were taken in", "modality", MODALITIES, null, () => {
+    this.modality = choice("The crops were taken in", "modality", LIGHTS, null, () => {
       this.#offerRates();
       this.#refresh();
     });
-    this.target = choice("Search among", "target", TARGETS, "any", () => this.#offerRates());
+    this.target = choice("Search among", "target", [["any", "Any"], ...LIGHTS], "any", () => this.#offerRates());
     this.group = choice("Show", "group", GROUPS, "entry");
     this.rate = choice("False accepts allowed", "rate", [["", "Any"], ...RATES.map((rate) => [String(rate), oneIn(rate)])], "", onRate);
     this.#makeInputs();
@@ -59,9 +57,9 @@ export class SearchForm {
       top_k: this.results.value || "20",
       group_by: this.group.value,
       rerank: String(this.rerank.checked),
-      person_id: names(this.persons.value),
-      camera_id: names(this.cameras.value),
-      exclude_camera_id: names(this.notCameras.value),
+      person_id: namesOf(this.persons.value),
+      camera_id: namesOf(this.cameras.value),
+      exclude_camera_id: namesOf(this.notCameras.value),
       captured_after: fromLocal(this.after.value),
       captured_before: fromLocal(this.before.value),
     };
@@ -83,7 +81,7 @@ export class SearchForm {
   }
 
   #makeForm(onSearch) {
-    const filters = h("details", { class: "filters" }, h("summary", {}, "Filters"),
+    const filters = h("details", {}, h("summary", {}, "Filters"),
       h("div", { class: "stack tight" },
         field("Cameras", this.cameras, "Several with commas between them."),
         field("Not these cameras", this.notCameras),
@@ -139,14 +137,10 @@ function rateHint(calibration, pairs, lowest) {
 function pairsOf(modality, target) {
   const asked = modality === null ? ["visible", "infrared"] : [modality];
   const among = target === "any" ? ["visible", "infrared"] : [target];
-  const pairs = asked.flatMap((one) => among.map((other) => [one, other].sort().join("-")));
+  const pairs = asked.flatMap((one) => among.map((other) => pairOf(one, other)));
   return [...new Set(pairs)];
 }
 
 function lowestRate(kind) {
   return kind ? Math.min(Infinity, ...kind.thresholds.map(({ rate }) => rate)) : Infinity;
-}
-
-function names(text) {
-  return text.split(",").map((name) => name.trim()).filter((name) => name !== "");
 }

@@ -1,6 +1,6 @@
 // The crops of the person who is searched for: dropped, pasted or chosen, shown small, taken away.
 
-import { button, freshId, h, notice, replace } from "/web/dom.js";
+import { button, filePicker, h, notice, replace } from "/web/dom.js";
 import { bytes } from "/web/format.js";
 
 const TYPES = ["image/jpeg", "image/png", "image/webp", "image/bmp", "image/x-ms-bmp", "image/tiff"];
@@ -16,14 +16,10 @@ export class QueryCrops {
 
   constructor(onChange) {
     this.#onChange = onChange;
-    const input = h("input", {
-      type: "file", id: freshId("crops"), accept: TYPES.join(","), multiple: true, class: "visually-hidden",
-      on: { change: () => { this.add([...input.files]); input.value = ""; } },
-    });
-    const drop = h("label", { class: "drop", for: input.id },
+    const picker = filePicker({ accept: TYPES.join(","), onFiles: (files) => this.add(files) },
       h("strong", {}, "Choose crops"), h("span", {}, " of one person, drop them here, or paste"));
-    this.element = h("div", { class: "stack tight" }, h("div", { class: "drop-around" }, input, drop), this.#list, this.#problems);
-    this.#takeDrops(drop);
+    this.element = h("div", { class: "stack tight" }, picker, this.#list, this.#problems);
+    this.#takeDrops(picker.querySelector("label"));
   }
 
   get files() {

@@ -1,5 +1,7 @@
 // A search: one query, and a second one for what lies beyond the rate that was asked for.
 
+import { pairOf } from "/web/format.js";
+
 const OPTIONAL = ["person_id", "camera_id", "exclude_camera_id", "captured_after", "captured_before"];
 
 // Search. `fields`: of the form, names as the API has them; `rate`: "" for none. Resolves to
@@ -18,14 +20,9 @@ export async function search(api, files, fields, rate, signal) {
   return { answer, beyond, fields, rate, files, at: new Date().toISOString() };
 }
 
-// The pair of modalities that a match was compared in, as calibrations name it.
-export function pairOf(modality, match) {
-  return [modality, match.modality].sort().join("-");
-}
-
 // Whether a match is less alike than its threshold: an entry enrolled between two queries may not be.
 function isBelow(match, modality, thresholds) {
-  return match.similarity < (thresholds?.[pairOf(modality, match)] ?? Infinity);
+  return match.similarity < (thresholds?.[pairOf(modality, match.modality)] ?? Infinity);
 }
 
 function asked(api, files, fields, rate, signal) {

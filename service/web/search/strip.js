@@ -1,8 +1,7 @@
 // All similarities of a search on one line, with the thresholds that they were held against.
 
 import { h, svg } from "/web/dom.js";
-import { similarity } from "/web/format.js";
-import { pairOf } from "/web/search/request.js";
+import { pairOf, similarity } from "/web/format.js";
 
 const WIDTH = 1000;
 const HEIGHT = 64;
@@ -16,11 +15,11 @@ export function similarityStrip({ answer, beyond, fields }) {
   const low = Math.floor(10 * Math.min(...values)) / 10;
   const high = Math.max(low + 0.1, Math.ceil(10 * Math.max(...values)) / 10);
   const x = (value) => 20 + ((WIDTH - 40) * (value - low)) / (high - low);
-  const pairs = [...new Set(every.map((match) => pairOf(fields.modality, match)))];
+  const pairs = [...new Set(every.map((match) => pairOf(fields.modality, match.modality)))];
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "strip", role: "img", "aria-label": description(every, thresholds) },
     svg("line", { x1: x(low), x2: x(high), y1: LINE, y2: LINE, class: "axis" }),
     ticks(low, high).map((value) => svg("text", { x: x(value), y: HEIGHT - 4, "text-anchor": "middle" }, value.toFixed(1))),
-    every.map((match) => mark(match, x(match.similarity), pairOf(fields.modality, match))),
+    every.map((match) => mark(match, x(match.similarity), pairOf(fields.modality, match.modality))),
     thresholds.map(([pair, least]) => threshold(x(least), pair)));
   return h("figure", { class: "strip-around" }, drawing,
     h("figcaption", { class: "hint" }, "Similarity of each match: ", pairs.map((pair) => h("span", { class: "key-of" }, keyOf(pair), pair)),
